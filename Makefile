@@ -1,0 +1,36 @@
+# make run       install what is needed and start the service in the foreground
+# make test      install what is needed and run lint, types and tests
+# make install   the set-up alone
+# make clean     remove what the above made, except moodsort-data
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+SAMPLES ?=
+
+.PHONY: run test install clean
+
+run: install
+ifneq ($(SAMPLES),)
+	@$(BIN)/python -m tests.faces moodsort-data/inbox --count 12 --flat
+endif
+	@exec $(BIN)/moodsort run
+
+test: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+install: $(INSTALLED)
+
+# The stamp makes the second time fast: pip runs again only when the requirements change.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("moodsort needs Python 3.11, 3.12 or 3.13; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
