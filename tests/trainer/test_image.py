@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import io
+import random
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from tests.faces import draw_face
+from tests.helpers import encoded, jpeg
+from trainer.errors import ImageError
+from trainer.image import InputSpec, decode
+
+GRAY = InputSpec(48, 48, 1)
+COLOR = InputSpec(64, 32, 3)
+
+
+def code(data: bytes) -> str:
+    with pytest.raises(ImageError) as caught:
+        decode(data, GRAY)
+    assert str(caught.value).endswith(".")
+    return caught.value.code
+
+
+@pytest.fixture(scope="module")
+def face() -> Image.Image:
+    return draw_face(random.Random(5), "happy", (200, 160))
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF"])
+def test_each_format_gives_pixels_of_the_wanted_shape(face: Image.Image, file_format: str) -> None:
+    image = decode(encoded(face, file_format), COLOR)
+    assert image.pixels.shape == (64, 32, 3)
+    assert image.pixels.dtype == np.uint8
+    assert (image.width, image.height, image.format) == (200, 160, file_format)
+
+
+@pytest.mark.parametrize(
+    ("mode", "file_format"),
+    [
+        *[("L", f) for f in ("JPEG", "PNG")],
+        *[(m, "PNG") for m in ("1", "P", "LA", "RGBA", "I;16")],
+        *[("CMYK", f) for f in ("JPEG", "TIFF")],
+    ],
+)
+def test_each_pixel_format_looks_like_its_gray_picture(
+    face: Image.Image, mode: str, file_format: str
+) -> None:
+    gray = face.convert("L")
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(gray, np.uint16) * 257)
+    elif mode == "LA":
+        image = gray.convert("LA")
+    else:
+        image = gray.convert("RGB").convert(mode)
+    got = decode(encoded(image, file_format), GRAY).pixels
+    want = decode(encoded(gray, "PNG"), GRAY).pixels
+    assert np.abs(got.astype(int) - want).mean() < (40 if mode == "1" else 6)
+
+
+def test_transparency_is_seen_over_white() -> None:
+    clear = Image.new("RGBA", (20, 20), (0, 0, 0, 0))
+    assert decode(encoded(clear, "PNG"), GRAY).pixels.min() == 255
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_undone(face: Image.Image, orientation: int) -> None:
+    turns = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = face.transpose(turns[orientation]) if orientation in turns else face
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    got = decode(encoded(stored, "JPEG", exif=exif, quality=95), GRAY)
+    want = decode(encoded(face, "JPEG", quality=95), GRAY)
+    assert (got.width, got.height) == (200, 160)
+    assert np.abs(got.pixels.astype(int) - want.pixels).mean() < 3
+
+
+def test_broken_exif_does_not_spoil_good_pixels(face: Image.Image) -> None:
+    data = encoded(face, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7fgarbage")
+    assert decode(data, GRAY).width == 200
+
+
+def test_reduced_jpeg_decoding_shows_the_same_as_a_full_one() -> None:
+    face = draw_face(random.Random(3), "sad", (960, 720))
+    data = encoded(face, "JPEG", quality=92)
+    reduced = decode(data, GRAY).pixels[:, :, 0].astype(int)
+    full = Image.open(io.BytesIO(data)).convert("L").resize((48, 48), Image.Resampling.BILINEAR)
+    assert np.abs(reduced - np.asarray(full)).mean() < 2
+
+
+def test_first_frame_of_an_animation_counts() -> None:
+    frames = [Image.new("L", (30, 30), shade) for shade in (200, 10)]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert abs(int(decode(data, GRAY).pixels.mean()) - 200) < 5
+
+
+def test_no_image() -> None:
+    assert code(b"") == "empty"
+    assert code(b"not an image at all\n" * 50) == "not_an_image"
+    assert code(b"%PDF-1.7 something") == "not_an_image"
+    assert code(b"\0" * 5000) == "not_an_image"
+    assert code(b"\0\0\0\x20ftypheic" + b"\0" * 500) == "unsupported"
+
+
+@pytest.mark.parametrize("share", [0.5, 0.99])
+def test_a_truncated_jpeg_is_refused(share: float) -> None:
+    whole = jpeg(size=(300, 300))
+    assert code(whole[: int(len(whole) * share)]) == "truncated"
+
+
+def test_garbage_behind_a_jpeg_is_ignored() -> None:
+    assert decode(jpeg() + b"garbage" * 1000, GRAY).width == 96
+
+
+def test_a_decompression_bomb_is_refused_by_its_header() -> None:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+    rows = zlib.compress(b"\0" * 1_000_000)
+    bomb = (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
+    assert code(bomb) == "too_large"
+
+
+def test_a_pixel_and_a_thread_are_images() -> None:
+    assert decode(encoded(Image.new("RGB", (1, 1)), "PNG"), GRAY).pixels.max() == 0
+    assert decode(encoded(Image.new("L", (6000, 1), 255), "PNG"), GRAY).pixels.min() == 255

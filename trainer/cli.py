@@ -1,0 +1,241 @@
+"""moodsort train | evaluate."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trainer import backend, bundle
+from trainer.dataset import CLASSES, CleanData, clean, find_examples, fingerprint, split
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from trainer.training import Fitted
+
+WORKERS = os.cpu_count() or 1
+
+
+class Shares(click.ParamType[tuple[float, float, float]]):
+    """Three whole percentages like 70/20/10 -> three shares that sum to 1."""
+
+    name = "TRAIN/VALIDATION/TEST"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, float, float]:
+        """Raises click.BadParameter for anything else."""
+        match = re.fullmatch(r"(\d+)/(\d+)/(\d+)", str(value))
+        parts = [int(part) for part in match.groups()] if match else []
+        if sum(parts) != 100 or 0 in parts:
+            self.fail("three whole numbers above 0 that sum to 100, like 70/20/10", param, ctx)
+        return parts[0] / 100, parts[1] / 100, parts[2] / 100
+
+
+class Pattern(click.ParamType[re.Pattern[str]]):
+    """A regular expression with a group."""
+
+    name = "REGEX"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> re.Pattern[str]:
+        """Raises click.BadParameter where it does not compile or has no group."""
+        try:
+            pattern = re.compile(str(value))
+        except re.error as error:
+            self.fail(f"{value!r} is no regular expression: {error}", param, ctx)
+        if not pattern.groups:
+            self.fail(f"{value!r} has no (group) that names what belongs together", param, ctx)
+        return pattern
+
+
+@click.command(
+    epilog="Example: moodsort train photos --out models/mine --network compact --epochs 40"
+)
+@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The bundle to make.")
+@click.option("--network", "network_name", default="compact", help="compact (default) or seed.")
+@click.option("--epochs", type=click.IntRange(1), help="Default: what the network's recipe says.")
+@click.option("--seed", default=0, show_default=True, help="Of all that is random.")
+@click.option("--split", "shares", type=Shares(), default="70/20/10", show_default=True)
+@click.option(
+    "--group-by",
+    type=Pattern(),
+    help="Files whose names match share a side of the split with all that have the same text in "
+    "the first group, like '^(.+)_\\d+' for one person's photos.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]),
+    default="float32",
+    show_default=True,
+    help="What training computes in; the finished model is float32.",
+)
+@click.option(
+    "--logs", type=click.Path(path_type=Path), help="For TensorBoard. Default: OUT with -logs."
+)
+def train(
+    data: tuple[Path, ...],
+    out: Path,
+    network_name: str,
+    epochs: int | None,
+    seed: int,
+    shares: tuple[float, float, float],
+    group_by: re.Pattern[str] | None,
+    precision: str,
+    logs: Path | None,
+) -> None:
+    """Train a network on DATA and save it as a model bundle.
+
+    Each DATA is a folder that holds the folders happy/ and sad/. Broken and repeated images are
+    left out; the rest is split by content into training, validation and test images.
+    """
+    bundle.require_new(out)
+    examples = [e for source, folder in enumerate(data) for e in find_examples(folder, source)]
+    backend.start()
+    from trainer.networks import network
+    from trainer.training import fit
+
+    net = network(network_name)
+    with (
+        tempfile.TemporaryDirectory(dir=out.parent, prefix=".moodsort-") as temporary,
+        _progress("Reading", len(examples)) as advance,
+    ):
+        cleaned = clean(
+            examples,
+            net.input,
+            Path(temporary) / "pixels.npy",
+            workers=WORKERS,
+            progress=advance,
+        )
+        _report_skipped(cleaned)
+        parts = split(cleaned, shares, group_by)
+        _say(f"Split: {', '.join(f'{len(part)} {name}' for name, part in parts.items())}.")
+        fitted = fit(
+            net,
+            cleaned,
+            parts["train"],
+            parts["validation"],
+            epochs=epochs or net.epochs,
+            seed=seed,
+            precision=precision,
+            logs=logs or out.with_name(out.name + "-logs"),
+            verbose=1 if sys.stderr.isatty() else 2,
+        )
+        info, extras = _assess(fitted, cleaned, parts, out.stem, network_name)
+    bundle.save(out, fitted.model, info, extras)
+    _say(f"Saved {out}; try it: moodsort classify IMAGE --model {out}")
+
+
+def _assess(
+    fitted: Fitted,
+    data: CleanData,
+    parts: dict[str, NDArray[Any]],
+    name: str,
+    network_name: str,
+) -> tuple[bundle.BundleInfo, dict[str, bytes]]:
+    """Calibrate on validation, then measure validation and test; what the bundle says, shows."""
+    from trainer import evaluation
+
+    judge = bundle.Predictor(fitted.model)
+    raw = {part: judge(data.pixels[parts[part]]) for part in ("validation", "test")}
+    labels = {part: data.labels[parts[part]] for part in raw}
+    temperature = evaluation.fit_temperature(labels["validation"], raw["validation"])
+    measured = {
+        part: evaluation.measure(labels[part], bundle.with_temperature(p, temperature))
+        for part, p in raw.items()
+    }
+    for part, result in measured.items():
+        _say(
+            f"{part}: accuracy {result.accuracy:.3f}, precision {result.precision:.3f}, "
+            f"recall {result.recall:.3f} (of sad), AUC {result.auc:.3f}, {result.images} images."
+        )
+    info = bundle.BundleInfo(
+        format=bundle.FORMAT,
+        name=name,
+        network=network_name,
+        classes=CLASSES,
+        input=judge.spec,
+        threshold=0.5,
+        temperature=temperature,
+        model_sha256="",
+        metrics={part: asdict(result) for part, result in measured.items()},
+        data={
+            part: {"images": len(indices), "fingerprint": fingerprint(data, indices)}
+            for part, indices in parts.items()
+        },
+        versions={name: version(name) for name in ("tensorflow", "keras", "numpy", "pillow")},
+        command=shlex.join(["moodsort", *sys.argv[1:]]),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    return info, {
+        "curves.png": evaluation.curves_png(fitted.history),
+        "confusion.png": evaluation.confusion_png(measured["test"], "test"),
+    }
+
+
+@click.command(epilog="Example: moodsort evaluate default photos --json")
+@click.argument("model", metavar="BUNDLE")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of sentences.")
+def evaluate(model: str, data: Path, as_json: bool) -> None:
+    """Measure how well BUNDLE (a folder, a .zip, or default) judges the images in DATA.
+
+    DATA is a folder that holds the folders happy/ and sad/. Precision, recall and F1 are those
+    of sad. Every readable image counts, repeated ones too.
+    """
+    total = len(find_examples(data))
+    loaded = bundle.load(model)
+    from trainer import evaluation
+
+    with _progress("Judging", total) as advance:
+        result = evaluation.evaluate(loaded, data, workers=WORKERS, progress=advance)
+    figures = asdict(result.metrics)
+    figures = {"images": figures.pop("images"), "skipped": result.skipped, **figures}
+    figures["per_second"] = round(result.per_second, 1)
+    if as_json:
+        click.echo(json.dumps(figures))
+        return
+    for name, value in figures.items():
+        click.echo(f"{name:18} {value if not isinstance(value, float) else f'{value:.4g}'}")
+
+
+@contextmanager
+def _progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    with click.progressbar(
+        length=total, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()
+    ) as bar:
+        yield bar.update
+
+
+def _report_skipped(data: CleanData) -> None:
+    counts = Counter(skipped.code for skipped in data.skipped)
+    classes = Counter(CLASSES[label] for label in data.labels)
+    _say(f"Good images: {_listed(classes)}; left out: {_listed(counts) or 'none'}.")
+    for skipped in data.skipped[:LISTED]:
+        _say(f"  {skipped.path}: {skipped.detail}")
+    if len(data.skipped) > LISTED:
+        _say(f"  and {len(data.skipped) - LISTED} more")
+
+
+LISTED = 20
+"""Left out images that are named one by one."""
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
