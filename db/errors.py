@@ -1,0 +1,9 @@
+"""What can go wrong with the database, each with a sentence for the person who reads it."""
+
+
+class LedgerError(Exception):
+    """The base of all errors of this package: the database cannot be used as it is."""
+
+
+class LedgerUnavailable(LedgerError):
+    """The database does not take this now (locked, disk full, gone); trying again may help."""

@@ -1,0 +1,230 @@
+"""The life of one file, in rows; the only writer of the database.
+
+    claim -> decide -> finish        release gives a claim back
+
+Each call is one transaction. Calls from several threads are served one after the other.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.orm import Session
+
+from db.errors import LedgerUnavailable
+from db.schema import UNFINISHED, Image, Model, State
+from db.text import printable
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file in an inbox as it was found; the time is its modification time in nanoseconds."""
+
+    path: Path
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided on the claim `id`, and where the file is to go.
+
+    Of a good image `label`, `probability` and `p_sad` (both 0 to 1) and `model_id` are set; of a
+    bad one `error_code` and `error_detail`. `destination` is an absolute path of printable text.
+    """
+
+    id: int
+    destination: Path
+    size_bytes: int
+    mtime_ns: int
+    sha256: str | None
+    width: int | None = None
+    height: int | None = None
+    format: str | None = None
+    label: str | None = None
+    probability: float | None = None
+    p_sad: float | None = None
+    model_id: int | None = None
+    error_code: str | None = None
+    error_detail: str | None = None
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A row between its states; `destination` is None until it is decided."""
+
+    id: int
+    source: Source
+    sha256: str | None
+    destination: Path | None
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """What the ledger keeps of a model bundle; sizes in pixels."""
+
+    name: str
+    sha256: str
+    classes: Sequence[str]
+    input_height: int
+    input_width: int
+    input_channels: int
+    metrics: Mapping[str, Any]
+
+
+class Ledger:
+    """Writes rows through an engine made by `db.engine.open_for_writing`.
+
+    Every method raises LedgerUnavailable where the database does not take the transaction now;
+    nothing of it is then recorded, and the call may be repeated.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
+
+    def register(self, model: ModelRecord) -> int:
+        """The id of a model, which gets a row when it is used for the first time."""
+        with self._transaction() as session:
+            known = session.scalar(sa.select(Model.id).where(Model.sha256 == model.sha256))
+            if known is not None:
+                return known
+            row = Model(
+                **asdict(model) | {"classes": list(model.classes), "metrics": dict(model.metrics)},
+                first_used_at=_now(),
+            )
+            session.add(row)
+            session.flush()
+            return row.id
+
+    def claim(self, sources: Sequence[Source]) -> list[int | None]:
+        """One new row a file, in order; None for a file that is claimed already."""
+        if not sources:
+            return []
+        paths = [printable(source.path) for source in sources]
+        with self._transaction() as session:
+            held = set(
+                session.scalars(
+                    sa.select(Image.source_path).where(
+                        Image.source_path.in_(paths), Image.state.in_(UNFINISHED)
+                    )
+                )
+            )
+            rows: list[Image | None] = []
+            for path, source in zip(paths, sources, strict=True):
+                rows.append(None if path in held else _claimed(path, source))
+                held.add(path)
+            session.add_all(row for row in rows if row)
+            session.flush()
+            return [row.id if row else None for row in rows]
+
+    def taken(self, destinations: Sequence[Path]) -> set[Path]:
+        """Those of the destinations that a row names already."""
+        names = [str(path) for path in destinations]
+        if not names:
+            return set()
+        with self._transaction() as session:
+            found = session.scalars(
+                sa.select(Image.destination_path).where(Image.destination_path.in_(names))
+            )
+            return {Path(name) for name in found if name}
+
+    def decide(self, decisions: Sequence[Decision]) -> None:
+        """Store decisions, before any file is moved."""
+        now = _now()
+        self._update([_decided(decision, now) for decision in decisions])
+
+    def redirect(self, destinations: Mapping[int, Path]) -> None:
+        """Change, by id, where decided files are to go."""
+        self._update(
+            [{"id": id, "destination_path": str(path)} for id, path in destinations.items()]
+        )
+
+    def finish(self, ids: Sequence[int]) -> None:
+        """The files lie at their destinations: the rows become filed, or failed for bad ones."""
+        if not ids:
+            return
+        final = sa.case((Image.error_code.is_(None), State.FILED), else_=State.FAILED)
+        with self._transaction() as session:
+            session.execute(
+                sa.update(Image)
+                .where(Image.id.in_(ids), Image.state == State.DECIDED)
+                .values(state=sa.type_coerce(final, Image.state.type), filed_at=_now()),
+                execution_options={"synchronize_session": False},
+            )
+
+    def release(self, ids: Sequence[int]) -> None:
+        """Forget unfinished rows, whose files stay where they are or are gone."""
+        if not ids:
+            return
+        with self._transaction() as session:
+            session.execute(
+                sa.delete(Image).where(Image.id.in_(ids), Image.state.in_(UNFINISHED)),
+                execution_options={"synchronize_session": False},
+            )
+
+    def unfinished(self) -> list[Unfinished]:
+        """All rows between their states, oldest first."""
+        with self._transaction() as session:
+            rows = session.scalars(
+                sa.select(Image).where(Image.state.in_(UNFINISHED)).order_by(Image.id)
+            )
+            return [_unfinished(row) for row in rows]
+
+    def _update(self, rows: Sequence[dict[str, Any]]) -> None:
+        if not rows:
+            return
+        with self._transaction() as session:
+            session.execute(sa.update(Image), rows)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Session]:
+        try:
+            with self._lock, Session(self._engine) as session, session.begin():
+                yield session
+        except (OperationalError, IntegrityError) as error:
+            # Integrity: another process was faster; the call, repeated, sees what it wrote.
+            raise LedgerUnavailable(f"The database does not take it: {error.orig}") from error
+
+
+def _claimed(path: str, source: Source) -> Image:
+    raw = os.fsencode(source.path)
+    return Image(
+        source_path=path,
+        source_path_raw=None if raw == path.encode() else raw,
+        source_mtime_ns=source.mtime_ns,
+        size_bytes=source.size_bytes,
+        state=State.CLAIMED,
+        claimed_at=_now(),
+    )
+
+
+def _decided(decision: Decision, now: datetime) -> dict[str, Any]:
+    row = asdict(decision)
+    row["destination_path"] = str(row.pop("destination"))
+    row["source_mtime_ns"] = row.pop("mtime_ns")
+    return row | {"state": State.DECIDED, "decided_at": now}
+
+
+def _unfinished(row: Image) -> Unfinished:
+    raw = row.source_path_raw if row.source_path_raw is not None else row.source_path.encode()
+    source = Source(Path(os.fsdecode(raw)), row.size_bytes, row.source_mtime_ns)
+    destination = Path(row.destination_path) if row.destination_path else None
+    return Unfinished(row.id, source, row.sha256, destination)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

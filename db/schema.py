@@ -1,0 +1,147 @@
+"""The tables, typed; and the view that people query."""
+
+from __future__ import annotations
+
+import enum
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NEWEST = "0001"
+"""The migration that this code needs."""
+
+
+class State(enum.StrEnum):
+    """Where a file is in its life: claimed -> decided -> filed, or failed for a bad one."""
+
+    CLAIMED = "claimed"
+    DECIDED = "decided"
+    FILED = "filed"
+    FAILED = "failed"
+
+
+UNFINISHED = (State.CLAIMED, State.DECIDED)
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """Times in UTC, aware in Python on every database."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        """To UTC."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        """SQLite gives the time back without its zone."""
+        return None if value is None else value.replace(tzinfo=value.tzinfo or UTC)
+
+
+class Base(DeclarativeBase):
+    """What all tables share."""
+
+    type_annotation_map = {  # noqa: RUF012  (SQLAlchemy's own way of configuring a base)
+        datetime: UtcDateTime(),
+        dict[str, Any]: sa.JSON(),
+        list[str]: sa.JSON(),
+        State: sa.Enum(
+            State,
+            native_enum=False,
+            length=16,
+            values_callable=lambda states: [state.value for state in states],
+        ),
+    }
+
+
+class Model(Base):
+    """A model bundle that has decided something; `sha256` stands for the whole bundle."""
+
+    __tablename__ = "models"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    sha256: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    classes: Mapped[list[str]]
+    input_height: Mapped[int]
+    input_width: Mapped[int]
+    input_channels: Mapped[int]
+    metrics: Mapped[dict[str, Any]]
+    first_used_at: Mapped[datetime]
+
+
+class Image(Base):
+    r"""One file that came through an inbox.
+
+    `source_path` is printable text; where a file's name is no valid UTF-8, the undecodable bytes
+    stand in it as `\xNN` and `source_path_raw` has the path as the operating system knows it.
+    """
+
+    __tablename__ = "images"
+
+    id: Mapped[int] = mapped_column(
+        sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True
+    )
+    source_path: Mapped[str]
+    source_path_raw: Mapped[bytes | None]
+    source_mtime_ns: Mapped[int] = mapped_column(sa.BigInteger)
+    size_bytes: Mapped[int] = mapped_column(sa.BigInteger)
+    sha256: Mapped[str | None] = mapped_column(sa.String(64))
+    width: Mapped[int | None]
+    height: Mapped[int | None]
+    format: Mapped[str | None] = mapped_column(sa.String(16))
+    state: Mapped[State]
+    label: Mapped[str | None] = mapped_column(sa.String(16))
+    probability: Mapped[float | None]
+    p_sad: Mapped[float | None]
+    model_id: Mapped[int | None] = mapped_column(sa.ForeignKey("models.id"))
+    destination_path: Mapped[str | None]
+    claimed_at: Mapped[datetime]
+    decided_at: Mapped[datetime | None]
+    filed_at: Mapped[datetime | None]
+    error_code: Mapped[str | None] = mapped_column(sa.String(32))
+    error_detail: Mapped[str | None]
+    corrected_label: Mapped[str | None] = mapped_column(sa.String(16))
+    corrected_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        sa.Index(
+            "one_claim_per_file",
+            "source_path",
+            unique=True,
+            sqlite_where=sa.text("state IN ('claimed', 'decided')"),
+            postgresql_where=sa.text("state IN ('claimed', 'decided')"),
+        ),
+        sa.Index("images_by_destination", "destination_path", unique=True),
+        sa.Index("images_by_claimed_at", "claimed_at"),
+        sa.Index("images_by_label", "label", "id"),
+        sa.Index("images_by_state", "state", "id"),
+        sa.Index("images_by_sha256", "sha256"),
+    )
+
+
+results = sa.table(
+    "results",
+    sa.column("id", sa.BigInteger()),
+    sa.column("source_path", sa.String()),
+    sa.column("destination_path", sa.String()),
+    sa.column("state", sa.String()),
+    sa.column("label", sa.String()),
+    sa.column("probability", sa.Double()),
+    sa.column("p_sad", sa.Double()),
+    sa.column("model", sa.String()),
+    sa.column("width", sa.Integer()),
+    sa.column("height", sa.Integer()),
+    sa.column("format", sa.String()),
+    sa.column("size_bytes", sa.BigInteger()),
+    sa.column("sha256", sa.String()),
+    sa.column("claimed_at", UtcDateTime()),
+    sa.column("decided_at", UtcDateTime()),
+    sa.column("filed_at", UtcDateTime()),
+    sa.column("error_code", sa.String()),
+    sa.column("error_detail", sa.String()),
+    sa.column("corrected_label", sa.String()),
+)
+"""The view `results`: the stable interface for queries."""

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import csv
+import io
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from daemon.cli import main
+from db.engine import open_for_writing
+from db.ledger import Decision, Ledger, ModelRecord, Source
+from db.queries import COLUMNS
+from tests.helpers import Place, json_lines
+
+
+@pytest.fixture
+def filled(place: Place) -> Place:
+    """Ten happy, five sad, two failed images and one that is only claimed, in this order."""
+    ledger = Ledger(open_for_writing(str(place.database)))
+    model = ledger.register(ModelRecord("m", "a" * 64, ("happy", "sad"), 48, 48, 1, {}))
+    ids = ledger.claim([Source(Path(f"/inbox/{i}.jpg"), 10, 0) for i in range(18)])
+    for i, id in enumerate(ids[:-1]):
+        assert id is not None
+        if i < 15:
+            label = "happy" if i < 10 else "sad"
+            p = 0.2 if i < 10 else 0.7
+            about = {"label": label, "probability": max(p, 1 - p), "p_sad": p, "model_id": model}
+        else:
+            about = {"error_code": "empty", "error_detail": "The file is empty."}
+        ledger.decide([Decision(id, Path(f"/out/{i}.jpg"), 10, 0, "c" * 64, **about)])
+        ledger.finish([id])
+    ledger.close()
+    return place
+
+
+def ask(place: Place, *args: str, environ: dict[str, str] | None = None) -> Result:
+    if environ is None:
+        environ = {"MOODSORT_DATABASE": str(place.database)}
+    return CliRunner().invoke(main, args, env=environ)
+
+
+def rows(place: Place, *args: str) -> list[dict]:
+    result = ask(place, "results", "--json", *args)
+    assert result.exit_code == 0, result.output
+    return json_lines(result.stdout)
+
+
+def test_rows_have_the_agreed_columns_newest_first(filled: Place) -> None:
+    got = rows(filled)
+    assert [row["id"] for row in got] == list(range(18, 0, -1))
+    assert (
+        tuple(got[0])
+        == COLUMNS
+        == (
+            *("id", "source_path", "destination_path", "state", "label", "probability", "p_sad"),
+            *("model", "width", "height", "format", "size_bytes", "sha256"),
+            *("claimed_at", "decided_at", "filed_at"),
+            *("error_code", "error_detail", "corrected_label"),
+        )
+    )
+    assert got[-1]["model"] == "m"
+    assert datetime.fromisoformat(got[-1]["filed_at"]).tzinfo == UTC
+
+
+def test_filters(filled: Place) -> None:
+    assert len(rows(filled, "--label", "sad")) == 5
+    assert {row["error_code"] for row in rows(filled, "--state", "failed")} == {"empty"}
+    assert len(rows(filled, "--limit", "3")) == 3
+    assert rows(filled, "--limit", "0") == []
+    assert len(rows(filled, "--since", "1h", "--label", "happy")) == 10
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    assert rows(filled, "--since", tomorrow) == []
+
+
+def test_a_bad_time_is_a_sentence(filled: Place) -> None:
+    result = ask(filled, "results", "--since", "yesterday-ish")
+    assert result.exit_code == 2
+    assert "'yesterday-ish' is no time like" in result.stderr
+
+
+def test_csv_has_a_header_and_all_rows(filled: Place) -> None:
+    table = list(csv.DictReader(io.StringIO(ask(filled, "results", "--csv").stdout)))
+    assert len(table) == 18
+    assert tuple(table[0]) == COLUMNS
+    assert table[-1]["label"] == "happy"
+
+
+def test_a_table_shows_the_last_twenty_at_most(filled: Place) -> None:
+    result = ask(filled, "results", "--label", "happy")
+    assert result.stdout.count("happy") == 10
+    assert "No results" in ask(filled, "results", "--since", "2200-01-01").stdout
+
+
+def test_a_table_is_safe_to_look_at(place: Place) -> None:
+    ledger = Ledger(open_for_writing(str(place.database)))
+    ledger.claim([Source(Path("/inbox/\x1b[31mred\u202egpj.jpg"), 1, 1)])
+    ledger.close()
+    out = ask(place, "results").stdout
+    assert "\x1b" not in out
+    assert "\u202e" not in out
+    assert "\\x1b[31mred\\u202egpj.jpg" in out.replace("\n", "").replace(" ", "")
+
+
+def test_stats(filled: Place) -> None:
+    [got] = json_lines(ask(filled, "stats", "--json").stdout)
+    assert (got["images"], got["waiting"], got["filed"], got["failed"]) == (18, 1, 15, 2)
+    assert got["labels"] == {"happy": 10, "sad": 5}
+    assert got["errors"] == {"empty": 2}
+    assert got["share_happy"] == pytest.approx(2 / 3)
+    assert "66.7% happy" in ask(filled, "stats").stdout
+
+
+def test_stats_of_nothing(place: Place) -> None:
+    open_for_writing(str(place.database)).dispose()
+    [got] = json_lines(ask(place, "stats", "--json").stdout)
+    assert got["images"] == 0
+    assert got["share_happy"] is None
+
+
+def test_no_database_is_a_sentence_and_makes_none(place: Place) -> None:
+    result = ask(place, "results")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: There is no database {place.database}")
+    assert not place.database.exists()
+
+
+def test_the_database_of_the_configuration_is_found(filled: Place) -> None:
+    config = filled.root / "moodsort.toml"
+    config.write_text('database = "moodsort.db"\n')
+    assert ask(filled, "stats", "--config", str(config), environ={}).exit_code == 0
+    assert ask(filled, "stats", environ={"MOODSORT_CONFIG": str(config)}).exit_code == 0
+    other = ask(filled, "stats", "--config", str(config), "--database", "none.db", environ={})
+    assert "There is no database none.db" in other.stderr

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from db.engine import open_for_reading, open_for_writing
+from db.errors import LedgerError
+from db.schema import NEWEST, Base
+
+
+def test_the_migrations_make_the_schema_of_the_code(tmp_path: Path) -> None:
+    engine = open_for_writing(str(tmp_path / "a.db"))
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection)
+        assert compare_metadata(context, Base.metadata) == []
+        assert context.get_current_revision() == NEWEST
+    engine.dispose()
+
+
+def test_a_writer_is_durable_and_lets_others_read(tmp_path: Path) -> None:
+    engine = open_for_writing(str(tmp_path / "a.db"))
+    with engine.connect() as connection:
+        pragma = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        }
+    assert pragma == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    engine.dispose()
+
+
+def test_opening_again_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "new folder" / "odd name?#%20.db"
+    open_for_writing(str(path)).dispose()
+    open_for_writing(str(path)).dispose()
+    open_for_reading(str(path)).dispose()
+    assert path.is_file()
+
+
+def test_reading_makes_no_database(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="There is no database"):
+        open_for_reading(str(tmp_path / "none.db"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_reading_cannot_write(tmp_path: Path) -> None:
+    open_for_writing(str(tmp_path / "a.db")).dispose()
+    engine = open_for_reading(str(tmp_path / "a.db"))
+    with engine.connect() as connection, pytest.raises(Exception, match="readonly"):
+        connection.exec_driver_sql("DELETE FROM images")
+    engine.dispose()
+
+
+@pytest.mark.parametrize("opening", [open_for_reading, open_for_writing])
+def test_a_damaged_database_is_refused_and_left_as_it_is(tmp_path: Path, opening) -> None:
+    path = tmp_path / "a.db"
+    path.write_bytes(b"this is no database, but somebody may still want it" * 100)
+    before = path.read_bytes()
+    with pytest.raises(LedgerError, match="cannot be used"):
+        opening(str(path))
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("opening", "sentence"),
+    [(open_for_reading, "has schema 9999"), (open_for_writing, "made by a newer moodsort")],
+)
+def test_a_newer_database_is_refused(tmp_path: Path, opening, sentence: str) -> None:
+    path = tmp_path / "a.db"
+    open_for_writing(str(path)).dispose()
+    with sqlite3.connect(path) as link:
+        link.execute("UPDATE alembic_version SET version_num = '9999'")
+    link.close()
+    with pytest.raises(LedgerError, match=sentence):
+        opening(str(path))
+
+
+def test_a_place_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(LedgerError, match="cannot be made"):
+        open_for_writing(str(tmp_path / "file" / "a.db"))
+    with pytest.raises(LedgerError, match="no database URL"):
+        open_for_writing("://nonsense")

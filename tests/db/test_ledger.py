@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from db.engine import open_for_writing
+from db.errors import LedgerUnavailable
+from db.ledger import Decision, Ledger, ModelRecord, Source
+from tests.helpers import Place
+
+MODEL = ModelRecord("m", "a" * 64, ("happy", "sad"), 48, 48, 1, {"test": {"accuracy": 0.9}})
+
+
+@pytest.fixture
+def ledger(place: Place):
+    ledger = Ledger(open_for_writing(str(place.database)))
+    yield ledger
+    ledger.close()
+
+
+def source(name: str | bytes) -> Source:
+    return Source(Path("/inbox") / os.fsdecode(name), 100, 1_000)
+
+
+def good(id: int, model_id: int, destination: str = "/happy/a.jpg") -> Decision:
+    return Decision(
+        id=id,
+        destination=Path(destination),
+        size_bytes=100,
+        mtime_ns=1_000,
+        sha256="b" * 64,
+        width=10,
+        height=20,
+        format="JPEG",
+        label="happy",
+        probability=0.9,
+        p_sad=0.1,
+        model_id=model_id,
+    )
+
+
+def bad(id: int, destination: str = "/failed/a.jpg") -> Decision:
+    return Decision(id, Path(destination), 100, 1_000, None, error_code="empty", error_detail="!")
+
+
+def claim_one(ledger: Ledger, name: str | bytes = "a.jpg") -> int:
+    [id] = ledger.claim([source(name)])
+    assert id is not None
+    return id
+
+
+def states(place: Place) -> list[str]:
+    return [row["state"] for row in place.rows()]
+
+
+def test_a_good_image_is_claimed_decided_and_filed(ledger: Ledger, place: Place) -> None:
+    id = claim_one(ledger)
+    assert states(place) == ["claimed"]
+    ledger.decide([good(id, ledger.register(MODEL))])
+    assert states(place) == ["decided"]
+    ledger.finish([id])
+    [row] = place.rows()
+    assert (row["state"], row["label"], row["probability"]) == ("filed", "happy", 0.9)
+    assert row["destination_path"] == "/happy/a.jpg"
+    assert row["claimed_at"] <= row["decided_at"] <= row["filed_at"]
+
+
+def test_a_bad_image_ends_as_failed(ledger: Ledger, place: Place) -> None:
+    id = claim_one(ledger)
+    ledger.decide([bad(id)])
+    ledger.finish([id])
+    [row] = place.rows()
+    assert (row["state"], row["error_code"], row["error_detail"]) == ("failed", "empty", "!")
+    assert row["label"] is None
+
+
+def test_a_file_has_one_claim_at_a_time(ledger: Ledger) -> None:
+    id = claim_one(ledger)
+    other = source("b.jpg")
+    assert ledger.claim([source("a.jpg"), other, other])[0] is None
+    assert ledger.claim([other]) == [None]
+    ledger.decide([bad(id)])
+    assert ledger.claim([source("a.jpg")]) == [None]
+    ledger.finish([id])
+    assert ledger.claim([source("a.jpg")]) != [None]
+
+
+def test_a_released_claim_leaves_no_row(ledger: Ledger, place: Place) -> None:
+    ledger.release([claim_one(ledger)])
+    assert place.rows() == []
+
+
+def test_what_is_finished_cannot_be_released(ledger: Ledger) -> None:
+    id = claim_one(ledger)
+    ledger.decide([bad(id)])
+    ledger.finish([id])
+    ledger.release([id])
+    assert ledger.unfinished() == []
+    assert ledger.taken([Path("/failed/a.jpg")]) == {Path("/failed/a.jpg")}
+
+
+def test_unfinished_rows_tell_how_far_they_came(ledger: Ledger) -> None:
+    claimed = claim_one(ledger, "a.jpg")
+    decided = claim_one(ledger, "b.jpg")
+    ledger.decide([bad(decided)])
+    ledger.redirect({decided: Path("/failed/b-2.jpg")})
+    one, other = ledger.unfinished()
+    assert (one.id, one.destination, one.source) == (claimed, None, source("a.jpg"))
+    assert (other.id, other.destination) == (decided, Path("/failed/b-2.jpg"))
+
+
+def test_names_that_are_no_text_come_back_byte_for_byte(ledger: Ledger, place: Place) -> None:
+    name = b"\xff\xfe-'\n.jpg"
+    claim_one(ledger, name)
+    assert os.fsencode(ledger.unfinished()[0].source.path) == b"/inbox/" + name
+    assert place.rows()[0]["source_path"] == "/inbox/\\xff\\xfe-'\n.jpg"
+
+
+def test_a_destination_belongs_to_one_row_for_ever(ledger: Ledger) -> None:
+    one, other = claim_one(ledger, "a.jpg"), claim_one(ledger, "b.jpg")
+    ledger.decide([bad(one)])
+    ledger.finish([one])
+    with pytest.raises(LedgerUnavailable):
+        ledger.decide([bad(other)])
+    assert [row.destination for row in ledger.unfinished()] == [None]
+
+
+def test_a_model_is_registered_once(ledger: Ledger) -> None:
+    assert ledger.register(MODEL) == ledger.register(MODEL)
+
+
+def test_threads_take_turns(ledger: Ledger, place: Place) -> None:
+    def work(number: int) -> None:
+        for i in range(20):
+            ledger.decide([bad(claim_one(ledger, f"{number}-{i}"), f"/failed/{number}-{i}")])
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert states(place) == ["decided"] * 80
+
+
+def test_a_locked_database_is_unavailable_and_then_takes_the_same_call(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("db.engine.BUSY_TIMEOUT_MS", 50)
+    ledger = Ledger(open_for_writing(str(place.database)))
+    other = sqlite3.connect(place.database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LedgerUnavailable, match="locked"):
+        ledger.claim([source("a.jpg")])
+    other.close()
+    claim_one(ledger)
+    ledger.close()
