@@ -1,0 +1,1 @@
+"""Inbox in, filed images and rows out."""

@@ -1,0 +1,99 @@
+"""Image files -> photos -> verdicts."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+
+import numpy as np
+
+from trainer.bundle import Bundle, Verdict
+from trainer.errors import ImageError
+from trainer.image import DecodedImage, InputSpec, decode
+
+MAX_BYTES = 256 * 1024**2
+"""A larger file is refused unread: no photo is, and each worker holds one in memory."""
+
+
+class Unsettled(Exception):
+    """The file changed while it was read, or is gone; it is no image to judge now."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A file that was read: which bytes it had and what decoding them gave.
+
+    `sha256` is in hex, None where the file could not be read.
+    """
+
+    path: Path
+    size_bytes: int
+    mtime_ns: int
+    sha256: str | None
+    outcome: DecodedImage | ImageError
+
+
+def read(path: Path, spec: InputSpec) -> Photo:
+    """Read and decode one file; an image that cannot be decoded is an outcome, not an error.
+
+    Raises:
+        Unsettled: it is gone, no regular file, or being changed.
+    """
+    try:
+        # Never through a link that took the file's name, never waiting for a FIFO's other end.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise Unsettled from None
+    except OSError as error:
+        return _unreadable(path, error)
+    with open(descriptor, "rb") as file:
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            raise Unsettled
+        try:
+            digest, outcome = _read(file, before.st_size, spec)
+        except OSError as error:
+            return _unreadable(path, error)
+        after = os.fstat(descriptor)
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise Unsettled
+    return Photo(path, after.st_size, after.st_mtime_ns, digest, outcome)
+
+
+def judge(bundle: Bundle, photos: Sequence[Photo]) -> list[Verdict | ImageError]:
+    """One verdict a photo, in order; what made a photo undecodable stands in its place."""
+    pixels = [p.outcome.pixels for p in photos if isinstance(p.outcome, DecodedImage)]
+    verdicts = iter(bundle.classify(np.stack(pixels)) if pixels else [])
+    return [p.outcome if isinstance(p.outcome, ImageError) else next(verdicts) for p in photos]
+
+
+def _read(
+    file: BufferedReader, size: int, spec: InputSpec
+) -> tuple[str, DecodedImage | ImageError]:
+    if size > MAX_BYTES:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        limit = MAX_BYTES // 1024**2
+        return digest, ImageError("too_large", f"The file is larger than {limit} MiB.")
+    data = file.read()
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        return digest, decode(data, spec)
+    except ImageError as error:
+        return digest, error
+
+
+def _unreadable(path: Path, error: OSError) -> Photo:
+    """With what can be known of a file that cannot be opened."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        raise Unsettled from None
+    if not stat.S_ISREG(found.st_mode):
+        raise Unsettled
+    reason = ImageError("unreadable", f"The file cannot be read: {error.strerror}.")
+    return Photo(path, found.st_size, found.st_mtime_ns, None, reason)

@@ -1,0 +1,247 @@
+"""moodsort run | sort | classify, and the command group itself."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from daemon import settings as configuration
+from daemon.errors import ServiceError
+from daemon.settings import Settings
+from db.errors import LedgerError
+from db.text import one_line, printable
+from trainer.errors import ImageError, TrainerError
+
+if TYPE_CHECKING:
+    from daemon.classifier import Photo
+    from daemon.reporting import Reporter
+    from trainer.image import InputSpec
+
+COMMANDS = {
+    "run": ("daemon.cli:run", "Watch the inbox and file what comes in."),
+    "sort": ("daemon.cli:sort", "File all images in a folder, then exit."),
+    "classify": ("daemon.cli:classify", "Judge images; move and record nothing."),
+    "results": ("db.cli:results", "Show decisions, newest first."),
+    "stats": ("db.cli:stats", "Show how many images were decided, and how."),
+    "train": ("trainer.cli:train", "Train a network and save it as a model bundle."),
+    "evaluate": ("trainer.cli:evaluate", "Measure how good a model bundle is."),
+}
+"""Where each command lives, and its line in the help: loading them all to show it takes seconds."""
+
+
+class Moodsort(click.Group):
+    """Loads a command when it is called, and shows errors as sentences."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which people meet them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load one."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name][0].split(":")
+        command = getattr(importlib.import_module(module), name)
+        assert isinstance(command, click.Command)
+        return _knowing_the_configuration(command) if module == "db.cli" else command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """From the table above, without loading them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, about) for name, (_, about) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run, and turn what is known to go wrong into one line."""
+        try:
+            return super().invoke(ctx)
+        except (ServiceError, LedgerError, TrainerError) as error:
+            raise click.ClickException(one_line(str(error))) from error
+
+
+@click.group(
+    cls=Moodsort,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example: moodsort run --inbox ~/Pictures/inbox",
+)
+@click.version_option(package_name="moodsort")
+def main() -> None:
+    """Sort images into happy and sad ones, and remember what was decided."""
+    # Pillow warns of large and of half broken images; whether they are good is decided here.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+@click.command(epilog="Example: moodsort run --inbox ~/Pictures/inbox --batch-size 64")
+@configuration.options()
+def run(config: Path | None, **flags: Any) -> None:
+    """Watch the inbox and file what comes in.
+
+    Images are moved to the happy or the sad folder, files that cannot be judged to the failed
+    folder; each gets a row in the database. Ends on Ctrl-C or SIGTERM.
+
+    Every setting may also stand in a TOML file (batch_size = 64) or in the environment
+    (MOODSORT_BATCH_SIZE=64). A flag goes before the environment, that before the file.
+    """
+    from daemon import reporting
+
+    settings = configuration.load(config, os.environ, flags)
+    _greet(settings)
+    if sys.stdout.isatty():
+        reporter: Reporter = reporting.LiveReporter(settings.inbox, recursive=settings.recursive)
+    else:
+        reporter = reporting.Reporter()
+    _serve(settings, reporter, once=False)
+
+
+@click.command(epilog="Example: moodsort sort holiday --happy holiday-happy --sad holiday-sad")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@configuration.options(without="inbox")
+def sort(folder: Path, config: Path | None, **flags: Any) -> None:
+    """File all images in FOLDER, then exit.
+
+    The same as `run`, for what lies in FOLDER now; takes the same settings. Ends with 0 also
+    when some images could not be judged: the summary counts them.
+    """
+    from daemon import inbox, reporting
+
+    settings = configuration.load(config, os.environ, {**flags, "inbox": folder})
+    if sys.stdout.isatty():
+        total = inbox.count_files(folder, recursive=settings.recursive, most_seconds=60)
+        reporter: Reporter = reporting.ProgressReporter(total)
+    else:
+        reporter = reporting.Reporter()
+    _serve(settings, reporter, once=True)
+
+
+def _greet(settings: Settings) -> None:
+    """Where to drop images, and how to query."""
+    click.echo(f"Drop images into {click.format_filename(settings.inbox.absolute())}")
+    ask = f"{sys.argv[0]} results"
+    if settings.database != Settings.database:
+        ask += f" --database {settings.database}"
+    click.echo(f"Query the decisions with: {ask}")
+
+
+def _serve(settings: Settings, reporter: Reporter, *, once: bool) -> None:
+    from daemon import reporting, service
+
+    stop = threading.Event()
+    reporting.set_up_logging(logging.WARNING if sys.stdout.isatty() else logging.INFO)
+    with service.stop_on_signals(stop):
+        folders = service.make_folders(settings)
+        try:
+            with reporter.display():
+                service.serve(settings, folders, reporter, stop, once=once)
+        except service.StoppedWhileLoading:
+            click.echo(f"Stopped: {reporter.tally}.")
+            sys.stdout.flush()
+            os._exit(130 if once else 0)
+    click.echo(f"{'Done' if once and not stop.is_set() else 'Stopped'}: {reporter.tally}.")
+    if once and stop.is_set():
+        raise click.exceptions.Exit(130)
+
+
+CHUNK = 64
+"""Images that `classify` reads ahead and judges at once."""
+
+
+@click.command(epilog="Example: find photos -name '*.jpg' | moodsort classify - --json")
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path())
+@click.option("--model", envvar="MOODSORT_MODEL", default="default", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def classify(images: tuple[str, ...], model: str, as_json: bool) -> None:
+    """Judge images; move and record nothing.
+
+    IMAGE may be - to read paths from standard input, one a line. Ends with 1 if an image could
+    not be judged.
+    """
+    from daemon import classifier
+    from trainer import bundle
+
+    loaded = bundle.load(model)
+    failures = 0
+    paths = _paths(images)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        while chunk := list(islice(paths, CHUNK)):
+            photos = list(pool.map(lambda path: _read(path, loaded.info.input), chunk))
+            for photo, verdict in zip(photos, classifier.judge(loaded, photos), strict=True):
+                failures += isinstance(verdict, ImageError)
+                _print_verdict(photo.path, verdict, as_json=as_json)
+    if failures:
+        raise click.exceptions.Exit(1)
+
+
+def _paths(images: tuple[str, ...]) -> Iterator[Path]:
+    for image in images:
+        if image == "-":
+            for line in sys.stdin.buffer:
+                if name := line.rstrip(b"\r\n"):
+                    yield Path(os.fsdecode(name))
+        else:
+            yield Path(image)
+
+
+def _read(path: Path, spec: InputSpec) -> Photo:
+    from daemon import classifier
+
+    try:
+        # The service never follows links; here somebody has named this one.
+        return replace(classifier.read(path.resolve(), spec), path=path)
+    except classifier.Unsettled:
+        kind = "is no regular file" if path.exists() else "does not exist"
+        missing = ImageError("unreadable", f"The file {kind}.")
+        return classifier.Photo(path, 0, 0, None, missing)
+
+
+def _print_verdict(path: Path, verdict: Any, *, as_json: bool) -> None:
+    name = printable(path)
+    if isinstance(verdict, ImageError):
+        row = {"path": name, "error_code": verdict.code, "error_detail": str(verdict)}
+        text = f"{name}: {verdict.code}: {verdict}"
+    else:
+        row = {
+            "path": name,
+            "label": verdict.label,
+            "probability": verdict.probability,
+            "p_sad": verdict.p_sad,
+        }
+        text = f"{name}: {verdict.label} {verdict.probability:.3f}"
+    click.echo(json.dumps(row) if as_json else one_line(text))
+
+
+def _knowing_the_configuration(command: click.Command) -> click.Command:
+    """Let a query find the database that the service's configuration names."""
+
+    def take_database(ctx: click.Context, param: click.Parameter, config: Path | None) -> None:
+        if config is not None:
+            settings = configuration.load(config, {}, {})
+            ctx.default_map = {"database": settings.database}
+
+    option = click.Option(
+        ["--config"],
+        envvar=configuration.CONFIG_VARIABLE,
+        type=click.Path(path_type=Path),
+        expose_value=False,
+        is_eager=True,
+        callback=take_database,
+        help="The service's TOML file, for its database.",
+    )
+    if all(param.name != option.name for param in command.params):
+        command.params.append(option)
+    return command
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,470 @@
+"""An inbox folder -> settled files: those whose writers are done.
+
+Events of the file system are hints; a scan of the folder is the truth.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import heapq
+import logging
+import os
+import queue
+import stat
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from watchdog.events import (
+    DirCreatedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers import Observer
+
+log = logging.getLogger(__name__)
+
+IGNORED_PREFIXES = (".", "~")
+IGNORED_SUFFIXES = (".part", ".tmp", ".crdownload")
+"""Names under which programs write what is not finished yet."""
+
+MOST_TRACKED = 4096
+"""Files that are observed at a time; a scan goes on when there is room again."""
+
+MOST_HINTS = 100_000
+"""Events that may wait; of more than that the next scan takes care."""
+
+BURST = 1000
+"""After this many events a quiet moment is used to scan: the kernel may have dropped some."""
+
+MOST_REMEMBERED = 10_000
+"""Refused paths that are remembered, so that each is reported once."""
+
+POLL_SECONDS = 2.0
+"""How often the folder is scanned where it is not watched."""
+
+SCANNED_AT_ONCE = 256
+"""Directory entries looked at before events get their turn."""
+
+
+@dataclass(frozen=True)
+class SettledFile:
+    """A regular file in the inbox that nobody writes to any more."""
+
+    path: Path
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass
+class _Observed:
+    size_bytes: int
+    mtime_ns: int
+    due: float
+
+
+class SettleTracker:
+    """Finds out when files are finished, by looking at them again.
+
+    A file is settled when it was unchanged for `settle_seconds`, or at once when its writer's end
+    was seen; but never while a process has it open for writing, where the system can tell. Empty
+    files always wait: many programs make a file first and write to it later.
+    """
+
+    def __init__(self, settle_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settle_seconds = settle_seconds
+        self._clock = clock
+        self._observed: dict[Path, _Observed] = {}
+        self._due: list[tuple[float, Path]] = []
+
+    def __len__(self) -> int:
+        return len(self._observed)
+
+    def note(self, path: Path, *, ended: bool = False) -> None:
+        """Observe a file; `ended`: its writer was just seen to close it or move it here."""
+        found = _regular(path)
+        if found is None:
+            self._observed.pop(path, None)
+            return
+        known = self._observed.get(path)
+        if known and not ended and _unchanged(known, found):
+            return
+        wait = 0.0 if ended and found.st_size else self._settle_seconds
+        self._observe(path, found, wait)
+
+    def next_due(self) -> float | None:
+        """When, on the tracker's clock, a file is worth another look."""
+        return self._due[0][0] if self._due else None
+
+    def settled(self) -> Iterator[SettledFile]:
+        """Files that are finished now; each is then no longer observed."""
+        while self._due and self._due[0][0] <= self._clock():
+            due, path = heapq.heappop(self._due)
+            known = self._observed.get(path)
+            if known is None or known.due != due:
+                continue  # It was noted anew since and has another place in the heap.
+            found = _regular(path)
+            if found is None:
+                del self._observed[path]
+            elif not _unchanged(known, found) or is_being_written(path):
+                self._observe(path, found, self._settle_seconds)
+            else:
+                del self._observed[path]
+                yield SettledFile(path, found.st_size, found.st_mtime_ns)
+
+    def _observe(self, path: Path, found: os.stat_result, wait: float) -> None:
+        due = self._clock() + wait
+        self._observed[path] = _Observed(found.st_size, found.st_mtime_ns, due)
+        heapq.heappush(self._due, (due, path))
+
+
+def _unchanged(known: _Observed, found: os.stat_result) -> bool:
+    return (known.size_bytes, known.mtime_ns) == (found.st_size, found.st_mtime_ns)
+
+
+def _regular(path: Path) -> os.stat_result | None:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a process has the file open for writing; False where the system cannot tell.
+
+    Linux grants a read lease (fcntl(2), F_SETLEASE) only on a file that nobody has open for
+    writing. It is given back at once. The system cannot tell for files of other users, nor on
+    most network file systems.
+    """
+    if not hasattr(fcntl, "F_SETLEASE"):
+        return False
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A hint: something happened to this path."""
+
+    path: Path
+    ended: bool
+    folder: bool
+
+
+@dataclass(frozen=True)
+class _Done:
+    """The pipeline is done with this path; `again`: the file is still to be taken."""
+
+    path: Path
+    again: bool
+
+
+class Inbox:
+    """Watches and scans a folder on a thread of its own and hands out settled files.
+
+    Each file handed out is in flight until `done` is called for it. With `once`, the thread ends
+    when all files that lay there at the start have been handed out and are done.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        settle_seconds: float,
+        rescan_seconds: float,
+        recursive: bool,
+        poll: bool = False,
+        once: bool = False,
+        capacity: int = 256,
+    ) -> None:
+        self.folder = folder
+        self.settled: queue.Queue[SettledFile] = queue.Queue(capacity)
+        self.drained = threading.Event()
+        self.refused = 0
+        self._rescan_seconds = rescan_seconds
+        self._recursive = recursive
+        self._watching = not (poll or once)
+        self._once = once
+        self._tracker = SettleTracker(settle_seconds)
+        self._news: queue.SimpleQueue[_Seen | _Done] = queue.SimpleQueue()
+        self._in_flight: dict[Path, bool] = {}
+        self._reported: set[Path] = set()
+        self._scans: deque[Iterator[Path]] = deque()
+        self._missing = False
+        self._overflown = False
+        self._events = 0
+        self._next_scan = 0.0
+        self._observer: Any = None
+        self._watched: tuple[int, int] | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="inbox")
+        self.failure: BaseException | None = None
+
+    def start(self) -> None:
+        """Begin: first the watch, then the scan, so that nothing falls between them."""
+        if self._watching:
+            self._watch()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the watch and the thread."""
+        self._stopping.set()
+        if self._observer is not None:
+            self._observer.stop()
+            self._observer.join()
+            self._observer = None
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def done(self, path: Path, *, again: bool = False) -> None:
+        """A file handed out is dealt with; `again`: it is still here and to be taken once more."""
+        self._news.put(_Done(path, again))
+
+    def seen(self, path: Path, *, ended: bool = False, folder: bool = False) -> None:
+        """A hint from the watch."""
+        if self._news.qsize() < MOST_HINTS:
+            self._news.put(_Seen(path, ended, folder))
+        else:
+            self._overflown = True
+
+    def _run(self) -> None:
+        try:
+            self._scan_soon()
+            while not self._stopping.is_set():
+                self._take_news(self._pause())
+                self._scan_some()
+                self._hand_out()
+                if self._once and self._is_drained():
+                    break
+        except BaseException as error:
+            log.exception("the inbox thread failed")
+            self.failure = error
+        finally:
+            self.drained.set()
+
+    def _pause(self) -> float:
+        """Seconds until there is something to do without news."""
+        now = time.monotonic()
+        if self._scans and len(self._tracker) < MOST_TRACKED:
+            return 0.0
+        due = self._tracker.next_due()
+        upcoming = self._next_scan if due is None else min(due, self._next_scan)
+        return min(max(0.0, upcoming - now), 0.5)
+
+    def _take_news(self, wait: float) -> None:
+        try:
+            news = self._news.get(timeout=wait) if wait else self._news.get_nowait()
+            for _ in range(MOST_TRACKED):
+                self._take(news)
+                news = self._news.get_nowait()
+        except queue.Empty:
+            pass
+
+    def _take(self, news: _Seen | _Done) -> None:
+        if isinstance(news, _Done):
+            seen_again = self._in_flight.pop(news.path, False)
+            if news.again or seen_again:
+                self._tracker.note(news.path)
+            return
+        self._events += 1
+        if any(_is_ignored(part) for part in news.path.relative_to(self.folder).parts):
+            return
+        if news.folder:
+            if self._recursive:
+                self._scans.append(self._walk(news.path))
+        else:
+            self._note(news.path, ended=news.ended)
+
+    def _note(self, path: Path, *, ended: bool = False) -> None:
+        if path in self._in_flight:
+            self._in_flight[path] = True
+        elif _regular(path) is None:
+            self._refuse(path)
+        else:
+            self._tracker.note(path, ended=ended)
+
+    def _refuse(self, path: Path) -> None:
+        """Links and special files are never opened; say so once."""
+        if not os.path.lexists(path) or path in self._reported:
+            return
+        if len(self._reported) < MOST_REMEMBERED:
+            self._reported.add(path)
+        self.refused += 1
+        kind = "a symbolic link" if path.is_symlink() else "no regular file"
+        log.warning("left alone: it is %s", kind, extra={"file": path})
+
+    def _scan_soon(self) -> None:
+        self._scans = deque([self._walk(self.folder)])
+        self._events = 0
+        self._overflown = False
+        period = self._rescan_seconds if self._watching else POLL_SECONDS
+        self._next_scan = time.monotonic() + (float("inf") if self._once else period)
+
+    def _scan_some(self) -> None:
+        """Go on with the scan under way, as far as there is room to observe files."""
+        if not self._scans and self._scan_is_due():
+            self._rewatch_if_replaced()
+            self._scan_soon()
+        for _ in range(SCANNED_AT_ONCE):
+            if not self._scans or len(self._tracker) >= MOST_TRACKED:
+                return
+            path = next(self._scans[0], None)
+            if path is None:
+                self._scans.popleft()
+            else:
+                self._note(path)
+
+    def _scan_is_due(self) -> bool:
+        quiet = not self._tracker and not self._in_flight
+        lossy = self._overflown or self._events >= BURST
+        return time.monotonic() >= self._next_scan or (quiet and lossy)
+
+    def _hand_out(self) -> None:
+        for file in self._tracker.settled():
+            self._in_flight[file.path] = False
+            while not self._stopping.is_set():
+                with contextlib.suppress(queue.Full):
+                    self.settled.put(file, timeout=0.1)
+                    break
+
+    def _is_drained(self) -> bool:
+        return not (self._scans or self._tracker or self._in_flight)
+
+    def _walk(self, folder: Path) -> Iterator[Path]:
+        """All that is to be looked at below a folder; never through a link."""
+        folders = [folder]
+        while folders:
+            here = folders.pop()
+            try:
+                with os.scandir(here) as entries:
+                    for entry in entries:
+                        if _is_ignored(entry.name):
+                            continue
+                        if not entry.is_dir(follow_symlinks=False):
+                            yield Path(entry.path)
+                        elif self._recursive:
+                            folders.append(Path(entry.path))
+            except OSError as error:
+                self._report_unlistable(here, error)
+
+    def _report_unlistable(self, folder: Path, error: OSError) -> None:
+        if folder != self.folder and not folder.exists():
+            return  # It was moved away in the meantime.
+        if folder not in self._reported:
+            self._reported.add(folder)
+            log.error("cannot list the folder: %s", error.strerror, extra={"file": folder})
+
+    def _watch(self) -> None:
+        observer = _observer()
+        try:
+            observer.schedule(
+                _Handler(self), str(self.folder), recursive=self._recursive, event_filter=EVENTS
+            )
+            observer.start()
+        except OSError as error:
+            log.warning(
+                "cannot watch the inbox (%s); looking through it every %g s instead",
+                error.strerror,
+                POLL_SECONDS,
+            )
+            observer.stop()
+            self._watching = False
+        else:
+            self._observer = observer
+            self._watched = self._identity()
+
+    def _rewatch_if_replaced(self) -> None:
+        """A watch ends with the folder it was set on, even if another has taken its place."""
+        if self._observer is None or self._identity() in (None, self._watched):
+            return
+        self._observer.stop()
+        self._observer.join()
+        self._watch()
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self.folder)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+
+def _observer() -> Any:
+    """An observer that tells a file moved in from one that was made and is still empty."""
+    make: Any = Observer  # which differs from system to system
+    try:
+        return make(generate_full_events=True)
+    except TypeError:  # Only the one for inotify knows the option.
+        return make()
+
+
+EVENTS: list[type[FileSystemEvent]] = [
+    FileCreatedEvent,
+    FileClosedEvent,
+    FileMovedEvent,
+    DirCreatedEvent,
+    DirMovedEvent,
+]
+"""What the kernel is asked for; reading and removing files by the service itself is not in it."""
+
+
+class _Handler(FileSystemEventHandler):
+    """Turns events into hints."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        """Called on the observer's thread."""
+        if isinstance(event, DirCreatedEvent):
+            self._inbox.seen(_path(event.src_path), folder=True)
+        elif isinstance(event, DirMovedEvent):
+            self._inbox.seen(_path(event.dest_path), folder=True)
+        elif isinstance(event, FileCreatedEvent):
+            self._inbox.seen(_path(event.src_path))
+        elif isinstance(event, FileClosedEvent):
+            self._inbox.seen(_path(event.src_path), ended=True)
+        elif isinstance(event, FileMovedEvent) and event.dest_path:
+            self._inbox.seen(_path(event.dest_path), ended=True)
+
+
+def _path(name: bytes | str) -> Path:
+    return Path(os.fsdecode(name))
+
+
+def _is_ignored(name: str) -> bool:
+    return name.startswith(IGNORED_PREFIXES) or name.lower().endswith(IGNORED_SUFFIXES)
+
+
+def count_files(folder: Path, *, recursive: bool, most_seconds: float) -> int | None:
+    """Files in an inbox that are to be taken; None where counting takes longer than that."""
+    end = time.monotonic() + most_seconds
+    total = 0
+    for _, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if recursive and not _is_ignored(name)]
+        total += sum(not _is_ignored(name) for name in names)
+        if time.monotonic() > end:
+            return None
+    return total

@@ -1,0 +1,384 @@
+"""The stages that a file goes through, on threads that work at the same time.
+
+    inbox -> intake (claim) -> readers (read, decode) -> classifying -> filing (decide, move)
+
+The queues between them are bounded, so that memory does not grow with what is waiting. Every step
+is written down before it is taken, so that a killed service is finished by `recover`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from daemon import classifier, filing
+from daemon.classifier import Photo, Unsettled
+from daemon.filing import Move, Outcome
+from daemon.inbox import Inbox, SettledFile
+from db.errors import LedgerUnavailable
+from db.ledger import Decision, Ledger, Source, Unfinished
+from trainer.bundle import Bundle, Verdict
+from trainer.errors import ImageError
+from trainer.image import DecodedImage
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+BATCHES_AHEAD = 2
+"""Batches that may wait between two stages."""
+
+FIRST_RETRY_SECONDS = 0.5
+LONGEST_RETRY_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where files come from and go to, as absolute paths without links."""
+
+    inbox: Path
+    happy: Path
+    sad: Path
+    failed: Path
+
+    def root_of(self, label: str | None) -> Path:
+        """The destination of a label; of None, for a bad image, it is `failed`."""
+        return {"happy": self.happy, "sad": self.sad, None: self.failed}[label]
+
+    def root_above(self, destination: Path) -> Path:
+        """The destination folder that a path of an earlier run lies in."""
+        roots = (self.happy, self.sad, self.failed)
+        return next((r for r in roots if destination.is_relative_to(r)), destination.parent)
+
+
+@dataclass(frozen=True)
+class Filed:
+    """One file that has reached its place, for those who watch."""
+
+    decision: Decision
+    source: Path
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A claimed file that is being read."""
+
+    id: int
+    file: SettledFile
+    reading: Future[Photo]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A photo and what the model, or for a bad one the decoder, says of it."""
+
+    id: int
+    photo: Photo
+    verdict: Verdict | ImageError
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What has been judged, and claims that were not read: changed, vanished, or stopped."""
+
+    judged: Sequence[_Judged]
+    unread: Sequence[_Claim]
+
+
+class Stopped(Exception):
+    """The service is to end while it waits for a disk or a database."""
+
+
+class Pipeline:
+    """Takes settled files from an inbox until it is stopped."""
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        folders: Folders,
+        ledger: Ledger,
+        bundle: Bundle,
+        model_id: int,
+        *,
+        batch_size: int,
+        max_wait_ms: int,
+        decode_workers: int,
+        on_filed: Callable[[Sequence[Filed]], None],
+    ) -> None:
+        self._inbox = inbox
+        self._folders = folders
+        self._ledger = ledger
+        self._bundle = bundle
+        self._model_id = model_id
+        self._batch_size = batch_size
+        self._max_wait = max_wait_ms / 1000
+        self._on_filed = on_filed
+        self._stopping = threading.Event()
+        self._readers = ThreadPoolExecutor(decode_workers, thread_name_prefix="read")
+        self._claimed: queue.Queue[Sequence[_Claim] | None] = queue.Queue(BATCHES_AHEAD)
+        self._judged: queue.Queue[_Batch | None] = queue.Queue(BATCHES_AHEAD)
+        self._broken = threading.Event()
+        self._threads = [
+            threading.Thread(target=partial(self._guard, stage), name=stage.__name__.strip("_"))
+            for stage in (self._intake, self._classifying, self._filing)
+        ]
+        self.failure: BaseException | None = None
+
+    def start(self) -> None:
+        """Start the stages."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Finish what is being read and judged, give back the rest, and end."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+        self._readers.shutdown()
+
+    def _guard(self, stage: Callable[[], None]) -> None:
+        """A stage that fails ends the service, visibly; its rows are finished at the next start."""
+        try:
+            stage()
+        except Stopped:
+            self._broken.set()
+        except BaseException as error:
+            log.exception("a stage of the pipeline failed")
+            self.failure = error
+            self._broken.set()
+        finally:
+            self._stopping.set()
+
+    def _intake(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                if files := self._next_files():
+                    self._put(self._claimed, self._claim(files))
+        finally:
+            self._put(self._claimed, None)
+
+    def _next_files(self) -> list[SettledFile]:
+        """Up to a batch; the first is waited for, the others for `max_wait_ms` altogether."""
+        try:
+            files = [self._inbox.settled.get(timeout=0.1)]
+        except queue.Empty:
+            return []
+        end = time.monotonic() + self._max_wait
+        while len(files) < self._batch_size:
+            try:
+                files.append(self._inbox.settled.get(timeout=max(0.0, end - time.monotonic())))
+            except queue.Empty:
+                break
+        return files
+
+    def _claim(self, files: Sequence[SettledFile]) -> list[_Claim]:
+        sources = [Source(f.path, f.size_bytes, f.mtime_ns) for f in files]
+        ids = self._persist(partial(self._ledger.claim, sources))
+        claims = []
+        for id, file in zip(ids, files, strict=True):
+            if id is None:
+                log.warning("left alone: another service has claimed it", extra={"file": file.path})
+                self._inbox.done(file.path)
+            else:
+                reading = self._readers.submit(classifier.read, file.path, self._bundle.info.input)
+                claims.append(_Claim(id, file, reading))
+        return claims
+
+    def _classifying(self) -> None:
+        try:
+            while (claims := self._claimed.get()) is not None:
+                self._put(self._judged, self._judge(claims))
+        finally:
+            self._put(self._judged, None)
+
+    def _judge(self, claims: Sequence[_Claim]) -> _Batch:
+        unread: list[_Claim] = []
+        read: list[tuple[int, Photo]] = []
+        for claim in claims:
+            if self._stopping.is_set():
+                claim.reading.cancel()
+            try:
+                read.append((claim.id, claim.reading.result()))
+            except (Unsettled, CancelledError):
+                unread.append(claim)
+        verdicts = classifier.judge(self._bundle, [photo for _, photo in read])
+        judged = [_Judged(id, photo, v) for (id, photo), v in zip(read, verdicts, strict=True)]
+        return _Batch(judged, unread)
+
+    def _filing(self) -> None:
+        while (batch := self._judged.get()) is not None:
+            self._give_back(batch.unread)
+            if batch.judged:
+                self._file(batch.judged)
+
+    def _give_back(self, claims: Sequence[_Claim]) -> None:
+        """Files that changed, vanished or are no longer to be read: as if never claimed."""
+        self._persist(partial(self._ledger.release, [claim.id for claim in claims]))
+        for claim in claims:
+            self._inbox.done(claim.file.path, again=True)
+
+    def _file(self, judged: Sequence[_Judged]) -> None:
+        decisions = self._persist(partial(self._decide, judged))
+        sources = {one.id: one.photo.path for one in judged}
+        moves = [self._move(decision, sources[decision.id]) for decision in decisions]
+        outcomes = carry_out(self._ledger, moves, self._stopping)
+        for id, path in sources.items():
+            self._inbox.done(path, again=outcomes[id] is Outcome.GONE)
+            if outcomes[id] is Outcome.STUCK:
+                log.warning("left alone: it may not be moved away", extra={"file": path})
+        self._on_filed(
+            [Filed(d, sources[d.id]) for d in decisions if outcomes[d.id] is Outcome.DONE]
+        )
+
+    def _decide(self, judged: Sequence[_Judged]) -> list[Decision]:
+        wanted = [(one.id, self._wanted_destination(one)) for one in judged]
+        chosen = filing.choose_destinations(wanted, self._ledger.taken)
+        decisions = [self._decision(one, chosen[one.id]) for one in judged]
+        self._ledger.decide(decisions)
+        return decisions
+
+    def _wanted_destination(self, one: _Judged) -> Path:
+        label = one.verdict.label if isinstance(one.verdict, Verdict) else None
+        relative = one.photo.path.relative_to(self._folders.inbox)
+        return self._folders.root_of(label) / filing.clean_name(relative)
+
+    def _decision(self, one: _Judged, destination: Path) -> Decision:
+        photo, verdict = one.photo, one.verdict
+        seen = Decision(one.id, destination, photo.size_bytes, photo.mtime_ns, photo.sha256)
+        if isinstance(verdict, ImageError):
+            return replace(seen, error_code=verdict.code, error_detail=str(verdict))
+        image = photo.outcome
+        assert isinstance(image, DecodedImage)  # or there would be no verdict on it
+        return replace(
+            seen,
+            width=image.width,
+            height=image.height,
+            format=image.format,
+            label=verdict.label,
+            probability=verdict.probability,
+            p_sad=verdict.p_sad,
+            model_id=self._model_id,
+        )
+
+    def _move(self, decision: Decision, source: Path) -> Move:
+        return Move(
+            id=decision.id,
+            source=source,
+            destination=decision.destination,
+            root=self._folders.root_of(decision.label),
+            size_bytes=decision.size_bytes,
+            mtime_ns=decision.mtime_ns,
+            sha256=decision.sha256,
+        )
+
+    def _persist(self, action: Callable[[], T]) -> T:
+        return persist(action, self._stopping)
+
+    def _put(self, to: queue.Queue[T], item: T) -> None:
+        """Hand on to the next stage, unless a stage is broken and nobody will take it."""
+        while not self._broken.is_set():
+            with contextlib.suppress(queue.Full):
+                to.put(item, timeout=0.1)
+                return
+        raise Stopped
+
+
+def carry_out(
+    ledger: Ledger, moves: Sequence[Move], stopping: threading.Event
+) -> dict[int, Outcome]:
+    """Move decided files and close their rows; says by id what became of each.
+
+    A name that was taken since the decision is replaced by another, first in the row. A file that
+    is gone or may not be moved loses its row: what is there now is another story, or still waits.
+
+    Raises:
+        Stopped: `stopping` was set while a disk or the database did not take it.
+    """
+    outcomes: dict[int, Outcome] = {}
+    left = list(moves)
+    while left:
+        now = persist(partial(filing.place, left), stopping)
+        outcomes |= now
+        done = [id for id, outcome in now.items() if outcome is Outcome.DONE]
+        lost = [id for id, outcome in now.items() if outcome in (Outcome.GONE, Outcome.STUCK)]
+        persist(partial(ledger.finish, done), stopping)
+        persist(partial(ledger.release, lost), stopping)
+        occupied = [move for move in left if now[move.id] is Outcome.OCCUPIED]
+        left = persist(partial(_redirect, ledger, occupied), stopping)
+    return outcomes
+
+
+def _redirect(ledger: Ledger, moves: Sequence[Move]) -> list[Move]:
+    wanted = [(move.id, move.destination) for move in moves]
+    chosen = filing.choose_destinations(wanted, ledger.taken)
+    ledger.redirect(chosen)
+    return [replace(move, destination=chosen[move.id]) for move in moves]
+
+
+def recover(ledger: Ledger, folders: Folders, stopping: threading.Event) -> int:
+    """Finish what an interrupted run left between states; returns how many files it moved.
+
+    Raises:
+        Stopped: `stopping` was set while a disk or the database did not take it.
+    """
+    rows = [
+        row
+        for row in persist(ledger.unfinished, stopping)
+        if row.source.path.is_relative_to(folders.inbox)
+    ]
+    undecided = [row.id for row in rows if row.destination is None]
+    persist(partial(ledger.release, undecided), stopping)
+    moves = [_resumed(row, folders) for row in rows if row.destination is not None]
+    outcomes = carry_out(ledger, moves, stopping)
+    for move in moves:
+        if outcomes[move.id] is not Outcome.DONE:
+            log.warning("an interrupted move: %s", outcomes[move.id].value, extra=_names(move))
+    return sum(outcome is Outcome.DONE for outcome in outcomes.values())
+
+
+def _resumed(row: Unfinished, folders: Folders) -> Move:
+    assert row.destination is not None
+    return Move(
+        id=row.id,
+        source=row.source.path,
+        destination=row.destination,
+        root=folders.root_above(row.destination),
+        size_bytes=row.source.size_bytes,
+        mtime_ns=row.source.mtime_ns,
+        sha256=row.sha256,
+    )
+
+
+def _names(move: Move) -> dict[str, Path]:
+    return {"file": move.source, "destination": move.destination}
+
+
+def persist(action: Callable[[], T], stopping: threading.Event) -> T:
+    """Do what a full or missing disk or a locked database may refuse, until it works.
+
+    Raises:
+        Stopped: `stopping` was set while waiting.
+    """
+    wait = FIRST_RETRY_SECONDS
+    while True:
+        try:
+            result = action()
+        except (LedgerUnavailable, OSError) as error:
+            if wait == FIRST_RETRY_SECONDS:
+                log.error("cannot go on, trying again until it works: %s", error)
+            if stopping.wait(wait):
+                raise Stopped from error
+            wait = min(2 * wait, LONGEST_RETRY_SECONDS)
+        else:
+            if wait > FIRST_RETRY_SECONDS:
+                log.info("going on")
+            return result

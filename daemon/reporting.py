@@ -1,0 +1,248 @@
+"""What the service says while it runs: log lines, a live line, a progress bar, a summary."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from daemon.inbox import count_files
+from daemon.pipeline import Filed
+from db.text import one_line, printable
+
+log = logging.getLogger(__name__)
+
+SUMMARY_SECONDS = 10.0
+"""How often a busy service says what it did, instead of a line for each image."""
+
+FEW = 4
+"""Batches up to this size are told image by image."""
+
+RATE_SECONDS = 5.0
+"""The stretch of time that the rate on the live line is about."""
+
+COUNT_SECONDS = 0.05
+"""How long the live line may count the inbox, at most each `COUNT_EVERY` seconds."""
+COUNT_EVERY = 1.0
+
+STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+class KeyValueFormatter(logging.Formatter):
+    """One line an event: time, level, message, then key=value for what came as `extra`."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
+        """Values with spaces or quotes are quoted as in JSON."""
+        extras = (
+            f"{key}={_value(value)}"
+            for key, value in vars(record).items()
+            if key not in STANDARD_ATTRIBUTES
+        )
+        return " ".join([one_line(super().formatMessage(record)), *extras])
+
+
+def _value(value: object) -> str:
+    text = printable(value) if isinstance(value, Path) else str(value)
+    plain = text.isprintable() and not set(text) & set(" \"'=")
+    return text if plain and text else json.dumps(text)
+
+
+class EchoHandler(logging.Handler):
+    """Writes to what standard output is at that moment, also above a live line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record; what cannot be printed must not end the service."""
+        try:
+            click.echo(self.format(record))
+        except OSError:
+            self.handleError(record)
+
+
+def set_up_logging(level: int) -> None:
+    """Send the service's log records from `level` on, and others' warnings, to standard output."""
+    handler = EchoHandler()
+    handler.setFormatter(KeyValueFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("daemon").setLevel(level)
+
+
+@dataclass
+class Tally:
+    """Counts of filed images since the start; may be read from any thread."""
+
+    happy: int = 0
+    sad: int = 0
+    failed: int = 0
+    began: float = field(default_factory=time.monotonic)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def done(self) -> int:
+        """All that was filed, bad images too."""
+        return self.happy + self.sad + self.failed
+
+    def add(self, filed: Sequence[Filed]) -> None:
+        """Count a batch."""
+        labels = [one.decision.label for one in filed]
+        with self._lock:
+            self.happy += labels.count("happy")
+            self.sad += labels.count("sad")
+            self.failed += labels.count(None)
+
+    def __str__(self) -> str:
+        return f"{self.happy} happy, {self.sad} sad, {self.failed} failed"
+
+
+class Reporter:
+    """Keeps the tally and writes log lines; the others draw on top of that."""
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self._told = 0
+        self._told_at = time.monotonic()
+
+    def display(self) -> AbstractContextManager[object]:
+        """What to show while the service runs."""
+        return nullcontext()
+
+    def ready(self) -> None:
+        """Called when the service begins to take images."""
+        log.info("ready")
+
+    def filed(self, filed: Sequence[Filed]) -> None:
+        """Called by the pipeline after each batch."""
+        self.tally.add(filed)
+        for one in filed:
+            if one.decision.error_code or len(filed) <= FEW:
+                _tell(one)
+        if len(filed) <= FEW:
+            self._told += len(filed)
+
+    def tick(self) -> None:
+        """Called a few times a second by the service."""
+        now = time.monotonic()
+        new = self.tally.done - self._told
+        if new and now - self._told_at >= SUMMARY_SECONDS:
+            self._tell_many(new, now)
+        elif not new:
+            self._told_at = now
+
+    def close(self) -> None:
+        """Say what is not yet said."""
+        if new := self.tally.done - self._told:
+            self._tell_many(new, time.monotonic())
+
+    def _tell_many(self, new: int, now: float) -> None:
+        rate = new / max(1e-3, now - self._told_at)
+        log.info("filed", extra={"images": new, "per_second": f"{rate:.1f}"} | _counts(self.tally))
+        self._told += new
+        self._told_at = now
+
+
+def _counts(tally: Tally) -> dict[str, int]:
+    return {"happy": tally.happy, "sad": tally.sad, "failed": tally.failed}
+
+
+def _tell(one: Filed) -> None:
+    decision = one.decision
+    names = {"file": one.source, "destination": decision.destination}
+    if decision.error_code:
+        log.warning(
+            "failed", extra=names | {"code": decision.error_code, "reason": decision.error_detail}
+        )
+    else:
+        log.info(
+            "filed",
+            extra=names | {"label": decision.label, "probability": f"{decision.probability:.3f}"},
+        )
+
+
+class LiveReporter(Reporter):
+    """One line on a terminal, always up to date."""
+
+    def __init__(self, inbox: Path, *, recursive: bool) -> None:
+        super().__init__()
+        self._inbox = inbox
+        self._recursive = recursive
+        self._ready = False
+        self._counted: int | None = 0
+        self._counted_at = 0.0
+        self._done_then = 0
+        self._recent = [(self.tally.began, 0)]
+
+    def display(self) -> AbstractContextManager[object]:
+        """The live line."""
+        return Live(get_renderable=self._line, console=Console(), refresh_per_second=4)
+
+    def ready(self) -> None:
+        """From now on there is something to tell."""
+        super().ready()
+        self._ready = True
+
+    def _line(self) -> Text:
+        now = time.monotonic()
+        waiting = self._waiting(now)
+        if not self._ready:
+            return Text(f"waiting {waiting} | loading the model")
+        t = self.tally
+        return Text(
+            f"waiting {waiting} | done {t.done:,} | {self._rate(now):.1f} images/s | "
+            f"happy {t.happy:,} | sad {t.sad:,} | failed {t.failed:,}"
+        )
+
+    def _waiting(self, now: float) -> str:
+        """What was counted a moment ago, less what was done since."""
+        if now - self._counted_at >= COUNT_EVERY:
+            self._done_then = self.tally.done
+            self._counted = count_files(
+                self._inbox, recursive=self._recursive, most_seconds=COUNT_SECONDS
+            )
+            self._counted_at = now
+        if self._counted is None:
+            return "many"
+        return f"{max(0, self._counted + self._done_then - self.tally.done):,}"
+
+    def _rate(self, now: float) -> float:
+        self._recent.append((now, self.tally.done))
+        while len(self._recent) > 2 and now - self._recent[0][0] > RATE_SECONDS:
+            self._recent.pop(0)
+        (since, before), (_, done) = self._recent[0], self._recent[-1]
+        return (done - before) / max(1e-3, now - since)
+
+
+class ProgressReporter(Reporter):
+    """A progress bar on a terminal, for a folder that is sorted once."""
+
+    def __init__(self, total: int | None) -> None:
+        super().__init__()
+        self._progress = Progress(
+            TextColumn("Sorting"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[tally]}"),
+            TimeRemainingColumn(),
+        )
+        self._task = self._progress.add_task("sort", total=total, tally="")
+
+    def display(self) -> AbstractContextManager[object]:
+        """The bar."""
+        return self._progress
+
+    def filed(self, filed: Sequence[Filed]) -> None:
+        """Count and advance."""
+        super().filed(filed)
+        self._progress.update(self._task, completed=self.tally.done, tally=str(self.tally))

@@ -1,0 +1,179 @@
+"""The service from start to stop: lock, ledger, recovery, inbox, model, pipeline."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from daemon import lock, pipeline
+from daemon.errors import ServiceError
+from daemon.inbox import Inbox
+from daemon.pipeline import Folders, Pipeline
+from daemon.reporting import Reporter
+from daemon.settings import Settings
+from db.engine import open_for_writing
+from db.ledger import Ledger, ModelRecord
+from trainer import bundle
+from trainer.bundle import Bundle
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.1
+
+
+class StoppedWhileLoading(Exception):
+    """Asked to stop while the model is still being loaded on another thread.
+
+    Nothing was claimed. That thread cannot be ended, nor can the interpreter be shut down in an
+    orderly way beneath it.
+    """
+
+
+@contextmanager
+def stop_on_signals(stop: threading.Event) -> Iterator[None]:
+    """Let SIGINT, SIGTERM and SIGHUP set `stop`; a second one ends the process at once."""
+
+    def ask(number: int, frame: object) -> None:
+        if stop.is_set():
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        stop.set()
+
+    asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, ask) for number in asked}
+    # A writer that opens a file while its lease is asked for makes the kernel send this.
+    before[signal.SIGIO] = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def make_folders(settings: Settings) -> Folders:
+    """The folders of the configuration, made where they are missing.
+
+    Raises:
+        ServiceError: one cannot be made.
+    """
+    folders = []
+    for folder in (settings.inbox, settings.happy, settings.sad, settings.failed):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ServiceError(f"The folder {folder} cannot be made: {error.strerror}.") from None
+        folders.append(folder.resolve())
+    return Folders(*folders)
+
+
+def serve(
+    settings: Settings,
+    folders: Folders,
+    reporter: Reporter,
+    stop: threading.Event,
+    *,
+    once: bool = False,
+) -> None:
+    """File what comes into the inbox until `stop` is set or, with `once`, until it is drained.
+
+    Raises:
+        ServiceError, LedgerError, BundleError: it cannot work, or can no longer.
+        StoppedWhileLoading: see there.
+    """
+    with lock.hold(folders.inbox):
+        ledger = Ledger(open_for_writing(settings.database))
+        inbox = Inbox(
+            folders.inbox,
+            settle_seconds=settings.settle_seconds,
+            rescan_seconds=settings.rescan_seconds,
+            recursive=settings.recursive,
+            poll=settings.poll,
+            once=once,
+        )
+        try:
+            resumed = pipeline.recover(ledger, folders, stop)
+            if resumed:
+                log.info("finished what was interrupted", extra={"images": resumed})
+            inbox.start()
+            model = _load(settings.model, stop)
+            line = _pipeline(settings, folders, reporter, ledger, inbox, model)
+            _run(line, inbox, reporter, stop)
+        except pipeline.Stopped:
+            pass  # It waited for a disk or the database; the rows say where to go on.
+        finally:
+            inbox.stop()
+            ledger.close()
+            reporter.close()
+
+
+def _load(where: str, stop: threading.Event) -> Bundle:
+    """Load and warm the model on another thread, so that a signal is answered meanwhile."""
+    loaded: list[Bundle] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            model = bundle.load(where)
+            model.warm()
+            loaded.append(model)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work, name="load", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        if stop.wait(TICK_SECONDS / 2):
+            raise StoppedWhileLoading
+    if errors:
+        raise errors[0]
+    return loaded[0]
+
+
+def _pipeline(
+    settings: Settings,
+    folders: Folders,
+    reporter: Reporter,
+    ledger: Ledger,
+    inbox: Inbox,
+    model: Bundle,
+) -> Pipeline:
+    info = model.info
+    record = ModelRecord(
+        name=info.name,
+        sha256=model.sha256,
+        classes=info.classes,
+        input_height=info.input.height,
+        input_width=info.input.width,
+        input_channels=info.input.channels,
+        metrics=info.metrics,
+    )
+    return Pipeline(
+        inbox,
+        folders,
+        ledger,
+        model,
+        ledger.register(record),
+        batch_size=settings.batch_size,
+        max_wait_ms=settings.max_wait_ms,
+        decode_workers=settings.decode_workers,
+        on_filed=reporter.filed,
+    )
+
+
+def _run(line: Pipeline, inbox: Inbox, reporter: Reporter, stop: threading.Event) -> None:
+    line.start()
+    reporter.ready()
+    try:
+        while not (stop.wait(TICK_SECONDS) or inbox.drained.is_set() or line.failure):
+            reporter.tick()
+    finally:
+        line.stop()
+    failure = line.failure or inbox.failure
+    if failure:
+        raise ServiceError(
+            f"The service failed and has stopped ({type(failure).__name__}: {failure}). "
+            "No image is lost: started again, it goes on where it was."
+        ) from failure

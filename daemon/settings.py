@@ -1,0 +1,176 @@
+"""One TOML file, the environment and flags -> one frozen object.
+
+A flag goes before the environment, that before the file, that before the default.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import click
+
+from daemon.errors import SettingsError
+
+PREFIX = "MOODSORT_"
+CONFIG_VARIABLE = PREFIX + "CONFIG"
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+HOME = Path("moodsort-data")
+
+
+def _setting(default: Any, kind: click.ParamType[Any], about: str, shown: str | None = None) -> Any:
+    shown = shown or (str(default).lower() if isinstance(default, bool) else str(default))
+    return field(default=default, metadata={"kind": kind, "help": f"{about} Default: {shown}."})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that the service can be told; the metadata of a field is its type and its help."""
+
+    inbox: Path = _setting(HOME / "inbox", FOLDER, "Where images are dropped.")
+    happy: Path = _setting(HOME / "happy", FOLDER, "Where happy images go.")
+    sad: Path = _setting(HOME / "sad", FOLDER, "Where sad images go.")
+    failed: Path = _setting(HOME / "failed", FOLDER, "Where files go that cannot be judged.")
+    database: str = _setting(
+        str(HOME / "moodsort.db"), click.STRING, "SQLite file or database URL."
+    )
+    model: str = _setting(
+        "default", click.STRING, "Model bundle: a folder, a .zip, or default for the shipped one."
+    )
+    batch_size: int = _setting(32, click.IntRange(1, 1024), "Most images judged at once.")
+    max_wait_ms: int = _setting(
+        20, click.IntRange(0, 10_000), "Longest wait for a batch to fill, in milliseconds."
+    )
+    decode_workers: int = _setting(
+        os.cpu_count() or 1,
+        click.IntRange(1, 256),
+        "Threads that read and decode images.",
+        "one for each core",
+    )
+    settle_seconds: float = _setting(
+        2.0,
+        click.FloatRange(0.1, 3600),
+        "How long a file must stay unchanged where its writer's end is not seen.",
+    )
+    rescan_seconds: float = _setting(
+        300.0, click.FloatRange(1, 86_400), "How often the whole inbox is looked through."
+    )
+    recursive: bool = _setting(True, click.BOOL, "Also take images in folders inside the inbox.")
+    poll: bool = _setting(
+        False, click.BOOL, "Look through the inbox instead of watching it (network shares)."
+    )
+
+
+def load(config: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
+    """Settings from a TOML file (or none), the environment and flags (None: not given).
+
+    Relative paths in the file are taken from the file's folder.
+
+    Raises:
+        SettingsError: the file cannot be read, a key is unknown, or a value is bad.
+    """
+    values: dict[str, Any] = {}
+    if config is not None:
+        values |= _from_file(config)
+    for name in (f.name for f in fields(Settings)):
+        variable = PREFIX + name.upper()
+        if variable in environ:
+            values[name] = _parse(name, environ[variable], variable)
+        if flags.get(name) is not None:
+            values[name] = flags[name]
+    settings = Settings(**values)
+    _require_apart(settings)
+    return settings
+
+
+def options(without: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A decorator that gives a click command --config and a flag for every setting but one."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for f in reversed(fields(Settings)):
+            if f.name != without:
+                command = _flag(f)(command)
+        return config_option(command)
+
+    return decorate
+
+
+def _flag(f: Field[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    kind, name = f.metadata["kind"], f.name.replace("_", "-")
+    flag = f"--{name}/--no-{name}" if kind is click.BOOL else f"--{name}"
+    return click.option(flag, type=kind, default=None, help=f.metadata["help"])
+
+
+config_option = click.option(
+    "--config",
+    envvar=CONFIG_VARIABLE,
+    type=click.Path(path_type=Path),
+    help="TOML file with any of the settings.",
+)
+
+
+def _from_file(config: Path) -> dict[str, Any]:
+    try:
+        with open(config, "rb") as file:
+            table = tomllib.load(file)
+    except OSError as error:
+        raise SettingsError(
+            f"The configuration {config} cannot be read: {error.strerror}."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The configuration {config} is no valid TOML: {error}.") from None
+    known = {f.name for f in fields(Settings)}
+    values = {}
+    for name, value in table.items():
+        if name not in known:
+            raise SettingsError(
+                f"{config}: unknown key {name!r}; known are {', '.join(sorted(known))}."
+            )
+        values[name] = _anchor(name, _parse(name, value, f"{name} in {config}"), config.parent)
+    return values
+
+
+def _parse(name: str, value: Any, where: str) -> Any:
+    kind = next(f.metadata["kind"] for f in fields(Settings) if f.name == name)
+    if isinstance(value, bool) != (kind is click.BOOL) and not isinstance(value, str):
+        raise SettingsError(f"{where}: {value!r} is not a valid {kind.name}.")
+    try:
+        return kind.convert(value, None, None)
+    except (click.BadParameter, TypeError) as error:
+        reason = error.format_message() if isinstance(error, click.BadParameter) else str(error)
+        raise SettingsError(f"{where}: {reason.removeprefix('Invalid value: ')}") from None
+
+
+def _anchor(name: str, value: Any, folder: Path) -> Any:
+    """Relative paths of a file become absolute, or at least relative to its folder."""
+    if isinstance(value, Path):
+        return folder / value.expanduser()
+    is_path = (name == "database" and "://" not in value) or (
+        name == "model" and value != "default"
+    )
+    return str(folder / Path(value).expanduser()) if is_path else value
+
+
+def _require_apart(settings: Settings) -> None:
+    """Files must not go in circles: no folder twice, nothing that is written inside the inbox."""
+    folders = {
+        name: Path(getattr(settings, name)).resolve()
+        for name in ("inbox", "happy", "sad", "failed")
+    }
+    for one, other in combinations(folders, 2):
+        if folders[one] == folders[other]:
+            raise SettingsError(f"{one} and {other} are the same folder, {folders[one]}.")
+    if "://" not in settings.database:
+        folders["database"] = Path(settings.database).resolve()
+    inbox = folders.pop("inbox")
+    for name, path in folders.items():
+        if path.is_relative_to(inbox):
+            raise SettingsError(f"{name} ({path}) must not lie inside the inbox ({inbox}).")
+        if name != "database" and inbox.is_relative_to(path):
+            raise SettingsError(f"The inbox ({inbox}) must not lie inside {name} ({path}).")

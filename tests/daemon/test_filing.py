@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from daemon import filing
+from daemon.filing import Move, Outcome, choose_destinations, clean_name, place
+from tests.helpers import sha256
+
+DATA = b"some bytes"
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    source, destination = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    destination.mkdir()
+    return source, destination
+
+
+@pytest.fixture
+def other_disk() -> Iterator[Path]:
+    shared_memory = Path("/dev/shm")
+    if not shared_memory.is_dir() or shared_memory.stat().st_dev == Path.home().stat().st_dev:
+        pytest.skip("there is no second file system at /dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared_memory) as folder:
+        yield Path(folder)
+
+
+def move(source: Path, destination: Path, root: Path | None = None, data: bytes = DATA) -> Move:
+    if not source.exists():
+        source.write_bytes(data)
+    found = source.stat()
+    return Move(
+        id=7,
+        source=source,
+        destination=destination,
+        root=root or destination.parent,
+        size_bytes=found.st_size,
+        mtime_ns=found.st_mtime_ns,
+        sha256=sha256(data),
+    )
+
+
+def the_outcome(move: Move) -> Outcome:
+    return place([move])[move.id]
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def test_a_file_is_moved_with_its_bytes_and_times(folders: tuple[Path, Path]) -> None:
+    source, destination = folders
+    one = move(source / "a.jpg", destination / "sub" / "a.jpg", destination)
+    assert the_outcome(one) is Outcome.DONE
+    assert one.destination.read_bytes() == DATA
+    assert one.destination.stat().st_mtime_ns == one.mtime_ns
+    assert files(source) == []
+
+
+def test_across_file_systems_too(folders: tuple[Path, Path], other_disk: Path) -> None:
+    one = move(folders[0] / "a.jpg", other_disk / "a.jpg")
+    assert the_outcome(one) is Outcome.DONE
+    assert one.destination.read_bytes() == DATA
+    assert one.destination.stat().st_mtime_ns == one.mtime_ns
+    assert files(folders[0]) == []
+    assert files(other_disk) == ["a.jpg"]
+
+
+def test_nothing_is_ever_replaced(folders: tuple[Path, Path], other_disk: Path) -> None:
+    for destination in (folders[1] / "a.jpg", other_disk / "a.jpg"):
+        destination.write_bytes(b"was here first")
+        one = move(folders[0] / "a.jpg", destination)
+        assert the_outcome(one) is Outcome.OCCUPIED
+        assert destination.read_bytes() == b"was here first"
+        assert one.source.read_bytes() == DATA
+        assert files(destination.parent) == ["a.jpg"]
+
+
+def test_a_move_may_be_repeated_wherever_it_was_interrupted(
+    folders: tuple[Path, Path], other_disk: Path
+) -> None:
+    source, destination = folders
+    linked = move(source / "a.jpg", destination / "a.jpg")
+    os.link(linked.source, linked.destination)
+    assert the_outcome(linked) is Outcome.DONE
+    assert files(source) == []
+    assert the_outcome(linked) is Outcome.DONE
+
+    copied = move(source / "b.jpg", other_disk / "b.jpg")
+    copied.destination.write_bytes(DATA)
+    (other_disk / ".moodsort-7.part").write_bytes(DATA)
+    assert the_outcome(copied) is Outcome.DONE
+    assert files(source) == []
+    assert files(other_disk) == ["b.jpg"]
+
+    begun = move(source / "c.jpg", other_disk / "c.jpg")
+    (other_disk / ".moodsort-7.part").write_bytes(b"some")
+    assert the_outcome(begun) is Outcome.DONE
+    assert begun.destination.read_bytes() == DATA
+    assert files(other_disk) == ["b.jpg", "c.jpg"]
+
+
+def test_another_file_under_the_old_name_is_left_alone(folders: tuple[Path, Path]) -> None:
+    source, destination = folders
+    one = move(source / "a.jpg", destination / "a.jpg")
+    one.source.unlink()
+    one.source.write_bytes(b"a new and other file")
+    assert the_outcome(one) is Outcome.GONE
+    assert one.source.exists()
+    assert files(destination) == []
+
+    one.destination.write_bytes(DATA)
+    assert the_outcome(one) is Outcome.DONE
+    assert one.source.read_bytes() == b"a new and other file"
+
+
+def test_a_vanished_file_is_gone(folders: tuple[Path, Path]) -> None:
+    one = move(folders[0] / "a.jpg", folders[1] / "a.jpg")
+    one.source.unlink()
+    assert the_outcome(one) is Outcome.GONE
+
+
+def test_a_missing_destination_is_not_made(folders: tuple[Path, Path]) -> None:
+    one = move(folders[0] / "a.jpg", folders[1] / "unmounted" / "a.jpg")
+    with pytest.raises(FileNotFoundError):
+        place([one])
+    assert one.source.exists()
+    one.root.mkdir()
+    assert the_outcome(one) is Outcome.DONE
+
+
+def test_where_there_are_no_hard_links(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(filing.os, "link", refuse)
+    source, destination = folders
+    one = move(source / "a.jpg", destination / "a.jpg")
+    assert the_outcome(one) is Outcome.DONE
+    assert one.destination.read_bytes() == DATA
+    assert files(source) == []
+    other = move(source / "b.jpg", destination / "a.jpg", data=b"another")
+    assert the_outcome(other) is Outcome.OCCUPIED
+    assert one.destination.read_bytes() == DATA
+
+
+@pytest.fixture
+def home_of_nobody() -> Iterator[Path]:
+    """A folder of an ordinary user, who runs the test: root may write everywhere."""
+    nobody = 65534
+    with tempfile.TemporaryDirectory() as folder:
+        if os.geteuid() != 0:
+            yield Path(folder)
+            return
+        os.chown(folder, nobody, nobody)
+        os.seteuid(nobody)
+        try:
+            yield Path(folder)
+        finally:
+            os.seteuid(0)
+
+
+def test_a_file_in_a_protected_folder_stays(home_of_nobody: Path) -> None:
+    source, destination = home_of_nobody / "in", home_of_nobody / "out"
+    source.mkdir()
+    destination.mkdir()
+    one = move(source / "a.jpg", destination / "a.jpg")
+    source.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    assert the_outcome(one) is Outcome.STUCK
+    assert files(source) == ["a.jpg"]
+    assert files(destination) == []
+
+
+def test_a_destination_that_may_not_be_written_is_an_error(home_of_nobody: Path) -> None:
+    destination = home_of_nobody / "out"
+    destination.mkdir()
+    one = move(home_of_nobody / "a.jpg", destination / "a.jpg")
+    destination.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    with pytest.raises(PermissionError):
+        place([one])
+    destination.chmod(stat.S_IRWXU)
+    assert the_outcome(one) is Outcome.DONE
+
+
+@pytest.mark.parametrize(
+    ("name", "cleaned"),
+    [
+        (b"plain.jpg", "plain.jpg"),
+        ("Frühling in 東京 👩‍👧.jpg".encode(), "Frühling in 東京 👩‍👧.jpg"),
+        (b"-rf.jpg", "-rf.jpg"),
+        (b"sp ace 'q\".jpg", "sp ace 'q\".jpg"),
+        (b"new\nline.jpg", "new_line.jpg"),
+        (b"\xff\xfe-bytes.jpg", "__-bytes.jpg"),
+        ("rtl\u202egpj.jpg".encode(), "rtl_gpj.jpg"),
+        (b"x" * 251 + b".jpg", "x" * 251 + ".jpg"),
+        (b"\xff" * 251 + b".jpg", "_" * 251 + ".jpg"),
+    ],
+)
+def test_names_are_cleaned_no_more_than_needed(name: bytes, cleaned: str) -> None:
+    assert str(clean_name(Path(os.fsdecode(name)))) == cleaned
+
+
+def nothing_taken(paths: object) -> set[Path]:
+    return set()
+
+
+def test_a_free_name_is_kept_and_a_used_one_gets_the_id(tmp_path: Path) -> None:
+    (tmp_path / "on-disk.jpg").touch()
+    (tmp_path / "both.jpg").touch()
+    (tmp_path / "both-3.jpg").touch()
+    names = {1: "free.jpg", 2: "on-disk.jpg", 3: "both.jpg", 4: "free.jpg", 5: "in-db.jpg"}
+    chosen = choose_destinations(
+        [(id, tmp_path / name) for id, name in names.items()],
+        lambda paths: {tmp_path / "in-db.jpg"} & set(paths),
+    )
+    assert {id: path.name for id, path in chosen.items()} == {
+        1: "free.jpg",
+        2: "on-disk-2.jpg",
+        3: "both-3-2.jpg",
+        4: "free-4.jpg",
+        5: "in-db-5.jpg",
+    }
+
+
+@pytest.mark.parametrize("name", ["x" * 251 + ".jpg", "ü" * 125 + ".jpeg", "x." + "y" * 250])
+def test_a_long_name_has_room_for_the_id(tmp_path: Path, name: str) -> None:
+    wanted = tmp_path / name
+    wanted.touch()
+    chosen = choose_destinations([(123456, wanted)], nothing_taken)[123456]
+    chosen.touch()
+    assert "-123456" in chosen.name
+    assert len(os.fsencode(chosen.name)) <= 255

@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import logging
+import os
+import queue
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from daemon import inbox as inbox_module
+from daemon.inbox import Inbox, SettleTracker, count_files, is_being_written
+from tests.helpers import wait_until
+
+
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def tracker(clock: Clock) -> SettleTracker:
+    return SettleTracker(2.0, clock)
+
+
+def settled(tracker: SettleTracker) -> list[str]:
+    return [file.path.name for file in tracker.settled()]
+
+
+class TestSettleTracker:
+    def test_an_unchanged_file_settles_after_the_time(
+        self, tracker: SettleTracker, clock: Clock, tmp_path: Path
+    ) -> None:
+        (tmp_path / "a").write_bytes(b"1")
+        tracker.note(tmp_path / "a")
+        clock.now += 1.9
+        assert settled(tracker) == []
+        clock.now += 0.2
+        assert settled(tracker) == ["a"]
+        assert len(tracker) == 0
+
+    def test_a_growing_file_is_waited_for_and_never_given_up(
+        self, tracker: SettleTracker, clock: Clock, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "a"
+        for length in range(1, 100):
+            path.write_bytes(b"x" * length)
+            tracker.note(path)
+            clock.now += 1.5
+            assert settled(tracker) == []
+        clock.now += 2.1
+        assert settled(tracker) == ["a"]
+
+    def test_a_change_of_time_alone_counts_as_a_change(
+        self, tracker: SettleTracker, clock: Clock, tmp_path: Path
+    ) -> None:
+        (tmp_path / "a").write_bytes(b"1")
+        tracker.note(tmp_path / "a")
+        clock.now += 1.5
+        os.utime(tmp_path / "a", (1, 1))
+        clock.now += 1.0
+        assert settled(tracker) == []
+        clock.now += 2.1
+        assert settled(tracker) == ["a"]
+
+    def test_the_end_of_a_writer_settles_at_once(
+        self, tracker: SettleTracker, tmp_path: Path
+    ) -> None:
+        (tmp_path / "a").write_bytes(b"1")
+        tracker.note(tmp_path / "a")
+        tracker.note(tmp_path / "a", ended=True)
+        assert settled(tracker) == ["a"]
+
+    def test_an_empty_file_waits_even_then(
+        self, tracker: SettleTracker, clock: Clock, tmp_path: Path
+    ) -> None:
+        (tmp_path / "a").touch()
+        tracker.note(tmp_path / "a", ended=True)
+        assert settled(tracker) == []
+        clock.now += 2.1
+        assert settled(tracker) == ["a"]
+
+    def test_a_file_that_is_open_for_writing_waits_however_long(
+        self, tracker: SettleTracker, clock: Clock, tmp_path: Path
+    ) -> None:
+        with (tmp_path / "a").open("wb") as file:
+            file.write(b"the beginning")
+            file.flush()
+            tracker.note(tmp_path / "a", ended=True)
+            for _ in range(5):
+                clock.now += 100
+                assert settled(tracker) == []
+        clock.now += 2.1
+        assert settled(tracker) == ["a"]
+
+    def test_what_vanishes_is_forgotten(
+        self, tracker: SettleTracker, clock: Clock, tmp_path: Path
+    ) -> None:
+        (tmp_path / "a").touch()
+        tracker.note(tmp_path / "a")
+        (tmp_path / "a").unlink()
+        clock.now += 2.1
+        assert settled(tracker) == []
+        assert len(tracker) == 0
+
+
+def test_an_open_writer_is_seen_and_a_reader_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    with path.open("wb"):
+        assert is_being_written(path)
+    with path.open("rb"):
+        assert not is_being_written(path)
+    assert not is_being_written(tmp_path / "none")
+
+
+@pytest.fixture(params=["watching", "polling"])
+def inbox(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Inbox]:
+    monkeypatch.setattr(inbox_module, "POLL_SECONDS", 0.1)
+    (tmp_path / "inbox").mkdir()
+    box = Inbox(
+        tmp_path / "inbox",
+        settle_seconds=0.2,
+        rescan_seconds=300,
+        recursive=True,
+        poll=request.param == "polling",
+    )
+    yield box
+    box.stop()
+    assert box.failure is None
+
+
+def take(box: Inbox, count: int) -> list[str]:
+    """The next so many settled files, and that there is no further one."""
+    names = []
+    for _ in range(count):
+        file = box.settled.get(timeout=30)
+        names.append(str(file.path.relative_to(box.folder)))
+        file.path.unlink()
+        box.done(file.path)
+    with pytest.raises(queue.Empty):
+        box.settled.get(timeout=0.5)
+    return sorted(names)
+
+
+def test_files_that_lie_there_and_files_that_come_are_handed_out_once(inbox: Inbox) -> None:
+    (inbox.folder / "before").write_bytes(b"1")
+    inbox.start()
+    (inbox.folder / "after").write_bytes(b"1")
+    (inbox.folder.parent / "elsewhere").write_bytes(b"1")
+    (inbox.folder.parent / "elsewhere").rename(inbox.folder / "moved")
+    assert take(inbox, 3) == ["after", "before", "moved"]
+
+
+def test_unfinished_names_are_left_alone_until_they_are_renamed(inbox: Inbox) -> None:
+    inbox.start()
+    for name in (".hidden.jpg", "~lock.jpg", "a.jpg.part", "b.TMP", "c.crdownload", "d.jpg"):
+        (inbox.folder / name).write_bytes(b"1")
+    assert take(inbox, 1) == ["d.jpg"]
+    (inbox.folder / "a.jpg.part").rename(inbox.folder / "a.jpg")
+    assert take(inbox, 1) == ["a.jpg"]
+
+
+def test_folders_are_followed(inbox: Inbox) -> None:
+    (inbox.folder / "x" / "y").mkdir(parents=True)
+    (inbox.folder / "x" / "y" / "a").write_bytes(b"1")
+    inbox.start()
+    assert take(inbox, 1) == ["x/y/a"]
+    outside = inbox.folder.parent / "album"
+    (outside / "deep").mkdir(parents=True)
+    (outside / "deep" / "b").write_bytes(b"1")
+    (outside / ".trash").mkdir()
+    (outside / ".trash" / "c").write_bytes(b"1")
+    outside.rename(inbox.folder / "album")
+    assert take(inbox, 1) == ["album/deep/b"]
+    (inbox.folder / "album" / "late").mkdir()
+    (inbox.folder / "album" / "late" / "d").write_bytes(b"1")
+    assert take(inbox, 1) == ["album/late/d"]
+
+
+def test_links_and_special_files_are_refused_and_reported_once(
+    inbox: Inbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    secret = inbox.folder.parent / "secret"
+    secret.write_bytes(b"1")
+    (inbox.folder / "link").symlink_to(secret)
+    (inbox.folder / "dangling").symlink_to("nowhere")
+    (inbox.folder / "folder-link").symlink_to(inbox.folder.parent)
+    os.mkfifo(inbox.folder / "fifo")
+    inbox.start()
+    (inbox.folder / "good").write_bytes(b"1")
+    assert take(inbox, 1) == ["good"]
+    wait_until(lambda: inbox.refused == 4, "all four are refused")
+    reported = [r.getMessage() for r in caplog.records if "left alone" in r.getMessage()]
+    assert len(reported) == 4
+    assert secret.exists()
+
+
+def test_a_file_that_comes_again_while_its_namesake_is_in_flight(inbox: Inbox) -> None:
+    inbox.start()
+    path = inbox.folder / "a"
+    path.write_bytes(b"1")
+    assert inbox.settled.get(timeout=30).path == path
+    path.unlink()
+    path.write_bytes(b"22")
+    wait_until(lambda: inbox._in_flight.get(path), "the second is noticed")
+    inbox.done(path)
+    assert inbox.settled.get(timeout=30).size_bytes == 2
+    inbox.done(path)
+
+
+def test_more_files_than_are_observed_at_a_time(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "MOST_TRACKED", 10)
+    names = [f"{n:03}" for n in range(300)]
+    for name in names:
+        (inbox.folder / name).write_bytes(b"1")
+    inbox.start()
+    assert take(inbox, 300) == names
+
+
+def test_dropped_hints_are_made_up_for_by_a_scan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "MOST_HINTS", 0)
+    (tmp_path / "inbox").mkdir()
+    box = Inbox(tmp_path / "inbox", settle_seconds=0.1, rescan_seconds=300, recursive=True)
+    box.start()
+    try:
+        for n in range(5):
+            (box.folder / str(n)).write_bytes(b"1")
+        assert take(box, 5) == list("01234")
+    finally:
+        box.stop()
+
+
+def test_once_ends_when_all_is_done(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    box = Inbox(tmp_path, settle_seconds=0.1, rescan_seconds=300, recursive=True, once=True)
+    box.start()
+    file = box.settled.get(timeout=30)
+    assert not box.drained.is_set()
+    file.path.unlink()
+    box.done(file.path)
+    assert box.drained.wait(30)
+    box.stop()
+
+
+def test_count_files(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("a", "sub/b", ".c", "d.part"):
+        (tmp_path / name).touch()
+    assert count_files(tmp_path, recursive=True, most_seconds=60) == 2
+    assert count_files(tmp_path, recursive=False, most_seconds=60) == 1

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from daemon.pipeline import Filed
+from daemon.reporting import KeyValueFormatter, LiveReporter, Reporter
+from db.ledger import Decision
+
+
+def filed(label: str | None, count: int = 1) -> list[Filed]:
+    about = {"label": label, "probability": 0.9} if label else {"error_code": "empty"}
+    decision = Decision(1, Path("/out/a.jpg"), 1, 1, None, **about)
+    return [Filed(decision, Path("/in/a b.jpg"))] * count
+
+
+def test_a_line_is_time_level_message_and_pairs() -> None:
+    record = logging.makeLogRecord(
+        {"msg": "filed", "levelname": "INFO", "file": Path("/in/a b\n.jpg"), "label": "sad"}
+    )
+    line = KeyValueFormatter().format(record)
+    assert line.endswith(' INFO filed file="/in/a b\\n.jpg" label=sad')
+
+
+def test_few_images_are_told_one_by_one_and_many_together(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    reporter = Reporter()
+    reporter.filed(filed("happy"))
+    assert [r.getMessage() for r in caplog.records] == ["filed"]
+    reporter.filed(filed("sad", 30))
+    assert len(caplog.records) == 1
+    reporter.filed(filed(None))
+    assert caplog.records[-1].levelno == logging.WARNING
+    reporter.close()
+    assert vars(caplog.records[-1])["images"] == 30
+    assert (reporter.tally.happy, reporter.tally.sad, reporter.tally.failed) == (1, 30, 1)
+
+
+def test_the_live_line_tells_what_waits_and_what_is_done(tmp_path: Path) -> None:
+    reporter = LiveReporter(tmp_path, recursive=True)
+    for n in range(3):
+        (tmp_path / str(n)).touch()
+    assert str(reporter._line()) == "waiting 3 | loading the model"
+    reporter.ready()
+    reporter.filed(filed("happy", 2))
+    line = str(reporter._line())
+    assert line.startswith("waiting 1 | done 2 | ")
+    assert line.endswith("images/s | happy 2 | sad 0 | failed 0")

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from daemon.cli import main
+from daemon.errors import SettingsError
+from daemon.settings import Settings, load
+
+EXAMPLE = Path(__file__).parents[2] / "systemd" / "moodsort.toml"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return tmp_path / "moodsort.toml"
+
+
+def test_defaults() -> None:
+    assert load(None, {}, {}) == Settings()
+
+
+def test_precedence_is_flag_environment_file_default(config: Path) -> None:
+    config.write_text("batch_size = 8\nmax_wait_ms = 8\nsettle_seconds = 8\n")
+    environ = {"MOODSORT_BATCH_SIZE": "16", "MOODSORT_MAX_WAIT_MS": "16"}
+    got = load(config, environ, {"batch_size": 32, "max_wait_ms": None})
+    assert (got.batch_size, got.max_wait_ms, got.settle_seconds) == (32, 16, 8.0)
+    assert got.rescan_seconds == Settings.rescan_seconds
+
+
+def test_relative_paths_are_taken_from_the_file(config: Path) -> None:
+    config.write_text('inbox = "in"\ndatabase = "a.db"\nmodel = "bundles/mine"\nhappy = "/h"\n')
+    got = load(config, {}, {})
+    assert got.inbox == config.parent / "in"
+    assert got.database == str(config.parent / "a.db")
+    assert got.model == str(config.parent / "bundles/mine")
+    assert got.happy == Path("/h")
+
+
+def test_names_that_are_no_paths_stay(config: Path) -> None:
+    config.write_text('database = "postgresql+psycopg://host/db"\nmodel = "default"\n')
+    got = load(config, {}, {})
+    assert (got.database, got.model) == ("postgresql+psycopg://host/db", "default")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("batchsize = 3", "unknown key 'batchsize'"),
+        ("batch_size = 'many'", "batch_size in .*'many' is not a valid int"),
+        ("batch_size = 0", "batch_size in .*0 is not in the range"),
+        ("batch_size = true", "batch_size in .*True is not a valid"),
+        ("batch_size = [3]", "batch_size in "),
+        ("inbox = 3", "inbox in "),
+        ("recursive = 3", "recursive in "),
+        ("inbox = ", "no valid TOML"),
+    ],
+)
+def test_a_bad_file_is_a_sentence_that_names_the_key(
+    config: Path, text: str, sentence: str
+) -> None:
+    config.write_text(text)
+    with pytest.raises(SettingsError, match=sentence) as caught:
+        load(config, {}, {})
+    assert str(config) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bad_variable_is_named() -> None:
+    with pytest.raises(SettingsError, match="MOODSORT_POLL: 'perhaps' is not a valid boolean"):
+        load(None, {"MOODSORT_POLL": "perhaps"}, {})
+
+
+def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be read: No such file"):
+        load(tmp_path / "none.toml", {}, {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"sad": "happy"}, "happy and sad are the same folder"),
+        ({"failed": "inbox/failed"}, "failed .* must not lie inside the inbox"),
+        ({"database": "inbox/moodsort.db"}, "database .* must not lie inside the inbox"),
+        ({"inbox": "happy/inbox"}, "The inbox .* must not lie inside happy"),
+    ],
+)
+def test_folders_that_would_go_in_circles_are_refused(
+    tmp_path: Path, changes: dict[str, str], sentence: str
+) -> None:
+    names = {name: name for name in ("inbox", "happy", "sad", "failed")} | changes
+    paths = {k: str(tmp_path / v) if k == "database" else tmp_path / v for k, v in names.items()}
+    with pytest.raises(SettingsError, match=sentence):
+        load(None, {}, paths)
+
+
+def test_the_example_file_explains_every_key_and_has_the_defaults(tmp_path: Path) -> None:
+    copy = tmp_path / "moodsort.toml"
+    copy.write_text(EXAMPLE.read_text())
+    got = load(copy, {}, {})
+    for f in fields(Settings):
+        assert f"\n{f.name} =" in EXAMPLE.read_text().replace("# decode", "decode")
+        value = getattr(got, f.name)
+        relative = str(value).removeprefix(f"{tmp_path}/")
+        assert relative == str(getattr(Settings, f.name)), f.name
+
+
+@pytest.mark.parametrize("command", ["run", "sort"])
+def test_every_setting_is_a_flag(command: str) -> None:
+    shown = CliRunner().invoke(main, [command, "--help"]).output
+    flags = {f"--{f.name.replace('_', '-')}" for f in fields(Settings)}
+    assert {flag for flag in flags if f"{flag} " in shown or f"{flag} /" in shown} == (
+        flags if command == "run" else flags - {"--inbox"}
+    )
+
+
+def test_a_bad_flag_is_one_line() -> None:
+    result = CliRunner().invoke(main, ["run", "--batch-size", "0"])
+    assert result.exit_code == 2
+    assert "Invalid value for '--batch-size'" in result.stderr
+
+
+def test_a_bad_key_is_one_line_at_the_command(config: Path) -> None:
+    config.write_text("bach_size = 3")
+    result = CliRunner().invoke(main, ["run", "--config", str(config)])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {config}: unknown key 'bach_size'")
+    assert result.stderr.count("\n") == 1

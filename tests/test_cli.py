@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from daemon.cli import COMMANDS, main
+from db.engine import open_for_writing
+from tests.faces import draw_folder
+from tests.helpers import MOODSORT, Place, jpeg, json_lines, moodsort
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of the network `compact`, trained for a moment on drawn faces."""
+    folder = tmp_path_factory.mktemp("train")
+    draw_folder(folder / "faces", 60, seed=2)
+    (folder / "faces" / "happy" / "broken.jpg").write_bytes(b"no image")
+    shutil.copy(next((folder / "faces" / "sad").iterdir()), folder / "faces" / "sad" / "copy.jpg")
+    done = moodsort("train", "faces", "--out", "models/mine", "--epochs", "3", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "1 duplicate, 1 not_an_image" in done.stderr
+    return folder / "models" / "mine"
+
+
+def test_help_lists_all_commands_without_loading_them() -> None:
+    script = "import sys, daemon.cli as c; c.main(['--help'], standalone_mode=False); " + (
+        "print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout
+    assert all(f"\n  {name} " in out for name in COMMANDS)
+    loaded = set(out.splitlines()[-1].split())
+    assert not loaded & {"tensorflow", "keras", "numpy", "PIL", "sqlalchemy", "watchdog", "rich"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example_and_is_in_the_readme(name: str) -> None:
+    shown = CliRunner().invoke(main, [name, "--help"])
+    assert shown.exit_code == 0
+    assert "Example: " in shown.output
+    assert f"moodsort {name}" in README
+    command = main.get_command(None, name)  # type: ignore[arg-type]
+    assert command is not None
+    about = COMMANDS[name][1].rstrip(".")
+    first = (command.help or "").split(".")[0].replace("\n", " ")
+    assert first.split()[0] == about.split()[0]
+
+
+@pytest.mark.parametrize("name", ["results", "stats"])
+def test_queries_never_load_tensorflow(place: Place, name: str) -> None:
+    open_for_writing(str(place.database)).dispose()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", MOODSORT, name, "--database", place.database],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "sqlalchemy" in done.stderr
+    assert "tensorflow" not in done.stderr
+    assert "keras" not in done.stderr
+
+
+def test_version() -> None:
+    assert "0.1.0" in moodsort("--version").stdout
+
+
+def test_no_such_command_is_a_usage_error() -> None:
+    done = moodsort("sing")
+    assert done.returncode == 2
+    assert "No such command 'sing'" in done.stderr
+
+
+def test_classify_decides_and_moves_nothing(tmp_path: Path) -> None:
+    draw_folder(tmp_path, 3, seed=1)
+    before = sorted(tmp_path.rglob("*"))
+    names = [str(p.relative_to(tmp_path)) for p in before if p.is_file()]
+    (tmp_path / "text.jpg").write_bytes(b"no image")
+    done = moodsort("classify", *names, "text.jpg", "none.jpg", "--json", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == ""
+    *good, text, none = json_lines(done.stdout)
+    assert [row["path"] for row in good] == names
+    for row in good:
+        assert set(row) == {"path", "label", "probability", "p_sad"}
+        assert row["label"] == Path(row["path"]).parent.name
+    assert set(text) == {"path", "error_code", "error_detail"}
+    assert (text["error_code"], none["error_code"]) == ("not_an_image", "unreadable")
+    (tmp_path / "text.jpg").unlink()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_classify_reads_names_from_standard_input(tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"odd \xff.jpg")
+    odd.write_bytes(jpeg("happy", 1))
+    done = subprocess.run(
+        [MOODSORT, "classify", "-"], input=os.fsencode(odd) + b"\n", capture_output=True, check=True
+    )
+    assert b"odd \\xff.jpg: happy 0." in done.stdout
+
+
+def test_train_makes_a_bundle_that_can_be_used(bundle: Path, tmp_path: Path) -> None:
+    assert {p.name for p in bundle.iterdir()} == {
+        *("model.keras", "bundle.json", "curves.png", "confusion.png"),
+    }
+    assert list((bundle.parent / "mine-logs").rglob("events.out.tfevents.*"))
+    info = json.loads((bundle / "bundle.json").read_text())
+    assert info["classes"] == ["happy", "sad"]
+    assert info["command"] == "moodsort train faces --out models/mine --epochs 3"
+    assert sum(part["images"] for part in info["data"].values()) == 120
+    assert [p.name for p in bundle.parent.iterdir() if p.name.startswith(".")] == []
+    archive = shutil.make_archive(str(tmp_path / "mine"), "zip", bundle)
+    (tmp_path / "a.jpg").write_bytes(jpeg())
+    for model in (bundle, archive):
+        done = moodsort("classify", tmp_path / "a.jpg", "--model", model, "--json")
+        [row] = json_lines(done.stdout)
+        assert row["label"] in ("happy", "sad")
+
+
+def test_train_never_writes_over_anything(bundle: Path) -> None:
+    done = moodsort("train", bundle.parent.parent / "faces", "--out", bundle)
+    assert done.returncode == 1
+    assert "exists already" in done.stderr
+
+
+def test_train_the_network_of_the_original(tmp_path: Path) -> None:
+    draw_folder(tmp_path / "faces", 30, seed=4)
+    done = moodsort(
+        "train", "faces", "--out", "seed", "--network", "seed", "--epochs", "1", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "seed" / "bundle.json").read_text())["network"] == "seed"
+
+
+def test_evaluate_has_the_agreed_keys(bundle: Path) -> None:
+    faces = bundle.parent.parent / "faces"
+    done = moodsort("evaluate", bundle, faces, "--json")
+    assert done.returncode == 0, done.stderr
+    [got] = json_lines(done.stdout)
+    assert set(got) >= {
+        *("images", "skipped", "accuracy", "balanced_accuracy", "precision", "recall", "f1"),
+        *("auc", "confusion", "per_second"),
+    }
+    assert (got["images"], got["skipped"]) == (121, 1)
+    assert sum(map(sum, got["confusion"])) == 121
+
+
+def test_the_shipped_model_knows_drawn_faces(tmp_path: Path) -> None:
+    draw_folder(tmp_path, 40, seed=11)
+    [got] = json_lines(moodsort("evaluate", "default", tmp_path, "--json").stdout)
+    assert got["accuracy"] >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        (["train", "none", "--out", "x"], "There is no folder none."),
+        (["train", ".", "--out", "x"], "must hold the folders happy/ and sad/"),
+        (["evaluate", "none", "."], "must hold the folders happy/ and sad/"),
+        (["classify", "a.jpg", "--model", "none"], "There is no model bundle none."),
+    ],
+)
+def test_what_cannot_be_is_one_line(tmp_path: Path, args: list[str], sentence: str) -> None:
+    done = moodsort(*args, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ")
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_unknown_network_is_one_line(tmp_path: Path) -> None:
+    draw_folder(tmp_path / "faces", 2, seed=1)
+    done = moodsort("train", "faces", "--out", "x", "--network", "vgg", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "There is no network 'vgg'; known are: compact, seed." in done.stderr
