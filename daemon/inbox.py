@@ -1,4 +1,4 @@
-"""An inbox folder -> settled files: those whose writers are done.
+"""An inbox folder -> its settled files, each once.
 
 Events of the file system are hints; a scan of the folder is the truth.
 """
@@ -6,16 +6,13 @@ Events of the file system are hints; a scan of the folder is the truth.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import heapq
 import logging
 import os
 import queue
-import stat
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +27,8 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 from watchdog.observers import Observer
+
+from daemon.settling import SettledFile, SettleTracker, regular
 
 log = logging.getLogger(__name__)
 
@@ -54,114 +53,6 @@ POLL_SECONDS = 2.0
 
 SCANNED_AT_ONCE = 256
 """Directory entries looked at before events get their turn."""
-
-
-@dataclass(frozen=True)
-class SettledFile:
-    """A regular file in the inbox that nobody writes to any more."""
-
-    path: Path
-    size_bytes: int
-    mtime_ns: int
-
-
-@dataclass
-class _Observed:
-    size_bytes: int
-    mtime_ns: int
-    due: float
-
-
-class SettleTracker:
-    """Finds out when files are finished, by looking at them again.
-
-    A file is settled when it was unchanged for `settle_seconds`, or at once when its writer's end
-    was seen; but never while a process has it open for writing, where the system can tell. Empty
-    files always wait: many programs make a file first and write to it later.
-    """
-
-    def __init__(self, settle_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._settle_seconds = settle_seconds
-        self._clock = clock
-        self._observed: dict[Path, _Observed] = {}
-        self._due: list[tuple[float, Path]] = []
-
-    def __len__(self) -> int:
-        return len(self._observed)
-
-    def note(self, path: Path, *, ended: bool = False) -> None:
-        """Observe a file; `ended`: its writer was just seen to close it or move it here."""
-        found = _regular(path)
-        if found is None:
-            self._observed.pop(path, None)
-            return
-        known = self._observed.get(path)
-        if known and not ended and _unchanged(known, found):
-            return
-        wait = 0.0 if ended and found.st_size else self._settle_seconds
-        self._observe(path, found, wait)
-
-    def next_due(self) -> float | None:
-        """When, on the tracker's clock, a file is worth another look."""
-        return self._due[0][0] if self._due else None
-
-    def settled(self) -> Iterator[SettledFile]:
-        """Files that are finished now; each is then no longer observed."""
-        while self._due and self._due[0][0] <= self._clock():
-            due, path = heapq.heappop(self._due)
-            known = self._observed.get(path)
-            if known is None or known.due != due:
-                continue  # It was noted anew since and has another place in the heap.
-            found = _regular(path)
-            if found is None:
-                del self._observed[path]
-            elif not _unchanged(known, found) or is_being_written(path):
-                self._observe(path, found, self._settle_seconds)
-            else:
-                del self._observed[path]
-                yield SettledFile(path, found.st_size, found.st_mtime_ns)
-
-    def _observe(self, path: Path, found: os.stat_result, wait: float) -> None:
-        due = self._clock() + wait
-        self._observed[path] = _Observed(found.st_size, found.st_mtime_ns, due)
-        heapq.heappush(self._due, (due, path))
-
-
-def _unchanged(known: _Observed, found: os.stat_result) -> bool:
-    return (known.size_bytes, known.mtime_ns) == (found.st_size, found.st_mtime_ns)
-
-
-def _regular(path: Path) -> os.stat_result | None:
-    try:
-        found = os.lstat(path)
-    except OSError:
-        return None
-    return found if stat.S_ISREG(found.st_mode) else None
-
-
-def is_being_written(path: Path) -> bool:
-    """Whether a process has the file open for writing; False where the system cannot tell.
-
-    Linux grants a read lease (fcntl(2), F_SETLEASE) only on a file that nobody has open for
-    writing. It is given back at once. The system cannot tell for files of other users, nor on
-    most network file systems.
-    """
-    if not hasattr(fcntl, "F_SETLEASE"):
-        return False
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return False
 
 
 @dataclass(frozen=True)
@@ -300,7 +191,7 @@ class Inbox:
     def _note(self, path: Path, *, ended: bool = False) -> None:
         if path in self._in_flight:
             self._in_flight[path] = True
-        elif _regular(path) is None:
+        elif regular(path) is None:
             self._refuse(path)
         else:
             self._tracker.note(path, ended=ended)

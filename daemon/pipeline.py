@@ -23,7 +23,8 @@ from typing import TypeVar
 from daemon import classifier, filing
 from daemon.classifier import Photo, Unsettled
 from daemon.filing import Move, Outcome
-from daemon.inbox import Inbox, SettledFile
+from daemon.inbox import Inbox
+from daemon.settling import SettledFile
 from db.errors import LedgerUnavailable
 from db.ledger import Decision, Ledger, Source, Unfinished
 from trainer.bundle import Bundle, Verdict
