@@ -36,6 +36,10 @@ COMMANDS = {
     "classify": ("daemon.cli:classify", "Judge images; move and record nothing."),
     "results": ("db.cli:results", "Show decisions, newest first."),
     "stats": ("db.cli:stats", "Show how many images were decided, and how."),
+    "clean": (
+        "trainer.cli:clean",
+        "Look for bad and repeated images in a data set.",
+    ),
     "train": ("trainer.cli:train", "Train a network and save it as a model bundle."),
     "evaluate": ("trainer.cli:evaluate", "Measure how good a model bundle is."),
 }

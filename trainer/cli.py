@@ -1,4 +1,4 @@
-"""moodsort train | evaluate."""
+"""moodsort clean | train | evaluate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shlex
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trainer import backend, bundle
-from trainer.dataset import CLASSES, CleanData, clean, find_examples, fingerprint, split
+from trainer.dataset import CLASSES, find_examples
+from trainer.image import InputSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from trainer.cleaning import CleanData, Flagged
     from trainer.training import Fitted
 
 WORKERS = os.cpu_count() or 1
@@ -104,7 +106,10 @@ def train(
     bundle.require_new(out)
     examples = [e for source, folder in enumerate(data) for e in find_examples(folder, source)]
     backend.start()
+    from trainer.cleaning import clean as clean_examples
+    from trainer.cleaning import require_enough
     from trainer.networks import network
+    from trainer.splitting import split
     from trainer.training import fit
 
     net = network(network_name)
@@ -112,14 +117,15 @@ def train(
         tempfile.TemporaryDirectory(dir=out.parent, prefix=".moodsort-") as temporary,
         _progress("Reading", len(examples)) as advance,
     ):
-        cleaned = clean(
+        cleaned = clean_examples(
             examples,
             net.input,
             Path(temporary) / "pixels.npy",
             workers=WORKERS,
             progress=advance,
         )
-        _report_skipped(cleaned)
+        _report_left_out(cleaned)
+        require_enough(cleaned)
         parts = split(cleaned, shares, group_by)
         _say(f"Split: {', '.join(f'{len(part)} {name}' for name, part in parts.items())}.")
         fitted = fit(
@@ -147,6 +153,7 @@ def _assess(
 ) -> tuple[bundle.BundleInfo, dict[str, bytes]]:
     """Calibrate on validation, then measure validation and test; what the bundle says, shows."""
     from trainer import evaluation
+    from trainer.splitting import fingerprint
 
     judge = bundle.Predictor(fitted.model)
     raw = {part: judge(data.pixels[parts[part]]) for part in ("validation", "test")}
@@ -185,6 +192,90 @@ def _assess(
     }
 
 
+@click.command(epilog="Example: moodsort clean photos --apply")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--apply", is_flag=True, help="Move what is flagged to DATA-set-aside.")
+@click.option(
+    "--sheet",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default="flagged.png",
+    show_default=True,
+    help="Where to draw pictures of what is flagged.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def clean(data: Path, apply: bool, sheet: Path, as_json: bool) -> None:
+    """Look for bad, repeated and contradicting images in a data set.
+
+    DATA is a folder that holds the folders happy/ and sad/. Files that show the same, or nearly the
+    same, but have different labels come first: at most one of the labels is right. Nothing is moved
+    without --apply, and nothing is ever deleted.
+    """
+    from trainer import cleaning, contact_sheet
+
+    data = data.absolute()
+    examples = find_examples(data)
+    with (
+        tempfile.TemporaryDirectory(prefix="moodsort-") as temporary,
+        _progress("Reading", len(examples)) as advance,
+    ):
+        store = Path(temporary) / "pixels.npy"
+        spec = InputSpec(64, 64, 1)
+        cleaned = cleaning.clean(examples, spec, store, workers=WORKERS, progress=advance)
+    flagged = sorted(cleaned.flagged, key=_conflicts_first)
+    if flagged:
+        contact_sheet.save([(f.example.path, f.code) for f in flagged], sheet)
+    aside = data.with_name(f"{data.name}-set-aside")
+    moved = cleaning.set_aside(flagged, data, aside) if apply else 0
+    if as_json:
+        click.echo(json.dumps(_findings(cleaned, flagged, moved)))
+        return
+    _print_findings(cleaned, flagged)
+    if flagged:
+        click.echo(f"Pictures of them: {sheet}")
+        click.echo(f"Moved {moved} to {aside}" if apply else "Move them aside with --apply.")
+
+
+def _conflicts_first(flaw: Flagged) -> tuple[bool, str, str]:
+    return not flaw.code.endswith("conflict"), flaw.code, str(flaw.example.path)
+
+
+def _findings(data: CleanData, flagged: Sequence[Flagged], moved: int) -> dict[str, Any]:
+    classes = _class_counts(data)
+    return {
+        "classes": classes,
+        "imbalance": round(max(classes.values()) / max(1, min(classes.values())), 2),
+        "counts": dict(Counter(flaw.code for flaw in flagged)),
+        "moved": moved,
+        "flagged": [
+            {
+                "path": _text(flaw.example.path),
+                "label": CLASSES[flaw.example.label],
+                "code": flaw.code,
+                "detail": flaw.detail,
+                "like": os.fsencode(flaw.like).decode(errors="backslashreplace")
+                if flaw.like
+                else None,
+            }
+            for flaw in flagged
+        ],
+    }
+
+
+def _text(path: Path) -> str:
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def _print_findings(data: CleanData, flagged: Sequence[Flagged]) -> None:
+    for name, count in _class_counts(data).items():
+        click.echo(f"{count:8} good images of class {name}")
+    for code, count in Counter(flaw.code for flaw in flagged).items():
+        click.echo(f"{count:8} {code}")
+    for flaw in flagged[:LISTED]:
+        click.echo(f"{flaw.code:15} {_text(flaw.example.path)}: {flaw.detail}")
+    if len(flagged) > LISTED:
+        click.echo(f"and {len(flagged) - LISTED} more; --json has them all")
+
+
 @click.command(epilog="Example: moodsort evaluate default photos --json")
 @click.argument("model", metavar="BUNDLE")
 @click.argument("data", type=click.Path(path_type=Path))
@@ -219,21 +310,26 @@ def _progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
         yield bar.update
 
 
-def _report_skipped(data: CleanData) -> None:
-    counts = Counter(skipped.code for skipped in data.skipped)
-    classes = Counter(CLASSES[label] for label in data.labels)
-    _say(f"Good images: {_listed(classes)}; left out: {_listed(counts) or 'none'}.")
-    for skipped in data.skipped[:LISTED]:
-        _say(f"  {skipped.path}: {skipped.detail}")
-    if len(data.skipped) > LISTED:
-        _say(f"  and {len(data.skipped) - LISTED} more")
+def _report_left_out(data: CleanData) -> None:
+    left_out = [flagged for flagged in data.flagged if not flagged.code.startswith("near_")]
+    counts = Counter(flagged.code for flagged in left_out)
+    _say(f"Good images: {_listed(_class_counts(data))}; left out: {_listed(counts) or 'none'}.")
+    for flagged in left_out[:LISTED]:
+        _say(f"  {flagged.example.path}: {flagged.detail}")
+    if len(left_out) > LISTED:
+        _say(f"  and {len(left_out) - LISTED} more")
 
 
 LISTED = 20
 """Left out images that are named one by one."""
 
 
-def _listed(counts: Counter[str]) -> str:
+def _class_counts(data: CleanData) -> dict[str, int]:
+    counts = Counter(data.labels.tolist())
+    return {name: counts[label] for label, name in enumerate(CLASSES)}
+
+
+def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
 
 

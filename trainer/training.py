@@ -13,7 +13,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from trainer.augmentation import augment
-from trainer.dataset import CLASSES, CleanData
+from trainer.cleaning import CleanData
+from trainer.dataset import CLASSES
 from trainer.networks import Network
 
 PREFETCHED = 4
@@ -140,9 +141,10 @@ def _balancing(data: CleanData, part: NDArray[np.int64]) -> NDArray[np.float32]:
     source where one source has mostly one class.
     """
     weights = np.empty(len(part), np.float32)
-    for source in np.unique(data.sources):
+    sources = np.array([data.examples[i].source for i in part])
+    for source in np.unique(sources):
         for label in range(len(CLASSES)):
-            in_source = data.sources[part] == source
+            in_source = sources == source
             chosen = in_source & (data.labels[part] == label)
             weights[chosen] = in_source.sum() / (len(CLASSES) * max(1, chosen.sum()))
     return weights
