@@ -111,7 +111,7 @@ def test_classify_reads_names_from_standard_input(tmp_path: Path) -> None:
 
 def test_train_makes_a_bundle_that_can_be_used(bundle: Path, tmp_path: Path) -> None:
     assert {p.name for p in bundle.iterdir()} == {
-        *("model.keras", "bundle.json", "curves.png", "confusion.png"),
+        *("model.keras", "bundle.json", "report.html", "curves.png", "confusion.png"),
     }
     assert list((bundle.parent / "mine-logs").rglob("events.out.tfevents.*"))
     info = json.loads((bundle / "bundle.json").read_text())
@@ -153,6 +153,19 @@ def test_evaluate_has_the_agreed_keys(bundle: Path) -> None:
     }
     assert (got["images"], got["skipped"]) == (121, 1)
     assert sum(map(sum, got["confusion"])) == 121
+
+
+def test_evaluate_writes_a_page_that_needs_nothing_else(bundle: Path, tmp_path: Path) -> None:
+    faces = bundle.parent.parent / "faces"
+    done = moodsort("evaluate", bundle, faces, "--report", tmp_path / "page.html")
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "page.html").read_text()
+    assert page.count('src="data:image/png;base64,') == 4
+    assert "http" not in page
+    assert "moodsort train faces" in page
+    refused = moodsort("evaluate", bundle, faces, "--report", tmp_path / "none" / "page.html")
+    assert refused.returncode == 1
+    assert refused.stderr.endswith("page.html cannot be written: No such file or directory.\n")
 
 
 def test_the_shipped_model_knows_drawn_faces(tmp_path: Path) -> None:

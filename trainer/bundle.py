@@ -134,7 +134,11 @@ class Bundle:
 
     def p_sad(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Calibrated probabilities of sad, float32 (n,), of uint8 images (n, height, width, c)."""
-        return with_temperature(self._predictor(pixels), self.info.temperature)
+        return with_temperature(self.raw(pixels), self.info.temperature)
+
+    def raw(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The same before calibration."""
+        return self._predictor(pixels)
 
     def classify(self, pixels: NDArray[np.uint8]) -> list[Verdict]:
         """One verdict an image of uint8 (n, height, width, c)."""

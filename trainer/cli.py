@@ -21,6 +21,7 @@ import click
 
 from trainer import backend, bundle
 from trainer.dataset import CLASSES, find_examples
+from trainer.errors import DataError
 from trainer.image import InputSpec
 
 if TYPE_CHECKING:
@@ -152,17 +153,22 @@ def _assess(
     network_name: str,
 ) -> tuple[bundle.BundleInfo, dict[str, bytes]]:
     """Calibrate on validation, then measure validation and test; what the bundle says, shows."""
-    from trainer import evaluation
+    from trainer import evaluation, figures, report
     from trainer.splitting import fingerprint
 
-    judge = bundle.Predictor(fitted.model)
-    raw = {part: judge(data.pixels[parts[part]]) for part in ("validation", "test")}
-    labels = {part: data.labels[parts[part]] for part in raw}
-    temperature = evaluation.fit_temperature(labels["validation"], raw["validation"])
-    measured = {
-        part: evaluation.measure(labels[part], bundle.with_temperature(p, temperature))
+    network = bundle.Predictor(fitted.model)
+    raw = {part: network(data.pixels[parts[part]]) for part in ("validation", "test")}
+    temperature = evaluation.fit_temperature(data.labels[parts["validation"]], raw["validation"])
+    judged = {
+        part: evaluation.Judged(
+            paths=[data.examples[i].path for i in parts[part]],
+            labels=data.labels[parts[part]],
+            raw=p,
+            p_sad=bundle.with_temperature(p, temperature),
+        )
         for part, p in raw.items()
     }
+    measured = {part: evaluation.measure(j.labels, j.p_sad) for part, j in judged.items()}
     for part, result in measured.items():
         _say(
             f"{part}: accuracy {result.accuracy:.3f}, precision {result.precision:.3f}, "
@@ -173,7 +179,7 @@ def _assess(
         name=name,
         network=network_name,
         classes=CLASSES,
-        input=judge.spec,
+        input=network.spec,
         threshold=0.5,
         temperature=temperature,
         model_sha256="",
@@ -186,9 +192,28 @@ def _assess(
         command=shlex.join(["moodsort", *sys.argv[1:]]),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    page = report.render(f"Model {name}", _facts(info), judged, info.threshold, fitted.history)
     return info, {
-        "curves.png": evaluation.curves_png(fitted.history),
-        "confusion.png": evaluation.confusion_png(measured["test"], "test"),
+        "report.html": page.encode(),
+        "curves.png": figures.curves(fitted.history),
+        "confusion.png": figures.confusion(measured["test"], "test"),
+    }
+
+
+def _facts(info: bundle.BundleInfo) -> dict[str, str]:
+    """What a report says of a bundle."""
+    counts = ", ".join(
+        f"{part['images']} {name} (fingerprint {part['fingerprint'][:12]})"
+        for name, part in info.data.items()
+    )
+    return {
+        "network": info.network,
+        "input": f"{info.input.width} x {info.input.height}, {info.input.mode}",
+        "images": counts,
+        "temperature": f"{info.temperature:.3f}",
+        "made with": info.command,
+        "made at": info.created_at,
+        "versions": ", ".join(f"{name} {v}" for name, v in info.versions.items()),
     }
 
 
@@ -279,8 +304,14 @@ def _print_findings(data: CleanData, flagged: Sequence[Flagged]) -> None:
 @click.command(epilog="Example: moodsort evaluate default photos --json")
 @click.argument("model", metavar="BUNDLE")
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of sentences.")
-def evaluate(model: str, data: Path, as_json: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a list.")
+@click.option(
+    "--report",
+    "page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write an HTML page with curves, calibration and the most confident mistakes.",
+)
+def evaluate(model: str, data: Path, as_json: bool, page: Path | None) -> None:
     """Measure how well BUNDLE (a folder, a .zip, or default) judges the images in DATA.
 
     DATA is a folder that holds the folders happy/ and sad/. Precision, recall and F1 are those
@@ -288,11 +319,17 @@ def evaluate(model: str, data: Path, as_json: bool) -> None:
     """
     total = len(find_examples(data))
     loaded = bundle.load(model)
-    from trainer import evaluation
+    from trainer import evaluation, report
 
     with _progress("Judging", total) as advance:
         result = evaluation.evaluate(loaded, data, workers=WORKERS, progress=advance)
-    figures = asdict(result.metrics)
+    judged, threshold = result.judged, loaded.info.threshold
+    measured = evaluation.measure(judged.labels, judged.p_sad, threshold)
+    if page:
+        title = f"Model {loaded.info.name} on {data.name}"
+        text = report.render(title, _facts(loaded.info), {data.name: judged}, threshold)
+        _write(page, text)
+    figures = asdict(measured)
     figures = {"images": figures.pop("images"), "skipped": result.skipped, **figures}
     figures["per_second"] = round(result.per_second, 1)
     if as_json:
@@ -300,6 +337,13 @@ def evaluate(model: str, data: Path, as_json: bool) -> None:
         return
     for name, value in figures.items():
         click.echo(f"{name:18} {value if not isinstance(value, float) else f'{value:.4g}'}")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}.") from None
 
 
 @contextmanager

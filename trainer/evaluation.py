@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from sklearn import metrics
 
 from trainer.bundle import Bundle, with_temperature
-from trainer.dataset import CLASSES, find_examples, read_all
+from trainer.dataset import CLASSES, Example, find_examples, read_all
 from trainer.errors import DataError, ImageError
 
 BATCH = 64
 CALIBRATION_BINS = 15
+BOOTSTRAPS = 500
 
 
 @dataclass(frozen=True)
@@ -43,10 +42,33 @@ class Metrics:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Metrics on a folder of images, how many could not be decoded, and images per second."""
+class Judged:
+    """What a model says of labelled images.
 
-    metrics: Metrics
+    `labels`: int64 (n,), 0 happy and 1 sad. `raw` and `p_sad`: (n,), probabilities of sad as the
+    network gives them, and calibrated.
+    """
+
+    paths: Sequence[Path]
+    labels: NDArray[np.int64]
+    raw: NDArray[np.float32]
+    p_sad: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Predictions of about the same confidence: its mean, the share that is right, and of all."""
+
+    confidence: float
+    accuracy: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The judged images of a folder, how many could not be decoded, and images per second."""
+
+    judged: Judged
     skipped: int
     per_second: float
 
@@ -78,19 +100,48 @@ def measure(
     )
 
 
+def bins_of(
+    labels: NDArray[np.int64], p_sad: NDArray[np.floating], threshold: float = 0.5
+) -> list[Bin]:
+    """The predictions in CALIBRATION_BINS equal bins of the label's probability; empty ones not."""
+    called = p_sad >= threshold
+    confidence = np.where(called, p_sad, 1 - p_sad)
+    right = called == (labels == 1)
+    numbers = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    chosen = [numbers == number for number in np.unique(numbers)]
+    return [
+        Bin(float(confidence[c].mean()), float(right[c].mean()), float(c.mean())) for c in chosen
+    ]
+
+
 def calibration_error(
     labels: NDArray[np.int64], p_sad: NDArray[np.floating], threshold: float = 0.5
 ) -> float:
     """The mean gap between confidence and accuracy, weighted by the images in each bin."""
-    called = p_sad >= threshold
-    confidence = np.where(called, p_sad, 1 - p_sad)
-    right = called == (labels == 1)
-    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    gaps = [
-        abs(confidence[bins == b].mean() - right[bins == b].mean()) * np.mean(bins == b)
-        for b in np.unique(bins)
-    ]
-    return float(np.sum(gaps))
+    filled = bins_of(labels, p_sad, threshold)
+    return sum(abs(b.confidence - b.accuracy) * b.share for b in filled)
+
+
+def intervals(
+    labels: NDArray[np.int64], p_sad: NDArray[np.floating], threshold: float = 0.5
+) -> dict[str, tuple[float, float]]:
+    """By name of the figure, between which values 95 % of bootstrap samples have it.
+
+    The samples are always the same for the same data (Efron 1979, the percentile method), and are
+    drawn from each class by itself.
+    """
+    rng = np.random.default_rng(0)
+    of_class = [np.flatnonzero(labels == label) for label in range(len(CLASSES))]
+    samples = []
+    for _ in range(BOOTSTRAPS):
+        drawn = np.concatenate([rng.choice(rows, len(rows)) for rows in of_class])
+        samples.append(asdict(measure(labels[drawn], p_sad[drawn], threshold)))
+    return {
+        name: (float(low), float(high))
+        for name in samples[0]
+        if name not in ("images", "confusion")
+        for low, high in [np.percentile([sample[name] for sample in samples], [2.5, 97.5])]
+    }
 
 
 def fit_temperature(labels: NDArray[np.int64], p_sad: NDArray[np.floating]) -> float:
@@ -114,11 +165,11 @@ def evaluate(
     """Judge `bundle` on all decodable images of the folder-per-class data set `folder`.
 
     Raises:
-        DataError: the folder is no such data set, or has no decodable image of a class.
+        DataError: the folder is no such data set.
     """
     examples = find_examples(folder)
     bundle.warm()
-    labels: list[int] = []
+    judged: list[Example] = []
     batch: list[NDArray[np.uint8]] = []
     parts: list[NDArray[np.float32]] = []
     begin = time.perf_counter()
@@ -126,42 +177,22 @@ def evaluate(
         progress(1)
         if isinstance(read.outcome, ImageError):
             continue
-        labels.append(example.label)
+        judged.append(example)
         batch.append(read.outcome.pixels)
         if len(batch) == BATCH:
-            parts.append(bundle.p_sad(np.stack(batch)))
+            parts.append(bundle.raw(np.stack(batch)))
             batch.clear()
     if batch:
-        parts.append(bundle.p_sad(np.stack(batch)))
+        parts.append(bundle.raw(np.stack(batch)))
     seconds = time.perf_counter() - begin
-    p_sad = np.concatenate(parts) if parts else np.empty(0, np.float32)
-    result = measure(np.array(labels, np.int64), p_sad, bundle.info.threshold)
-    return Evaluation(result, len(examples) - len(labels), len(labels) / seconds)
-
-
-def curves_png(history: Mapping[str, Sequence[float]]) -> bytes:
-    """Loss and accuracy by epoch, of training and validation, as a PNG."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for key, label in ((name, "training"), (f"val_{name}", "validation")):
-            axes.plot(range(1, len(history[key]) + 1), history[key], label=label)
-        axes.set(xlabel="epoch", title=name)
-        axes.grid(alpha=0.3)
-        axes.legend()
-    return _png(figure)
-
-
-def confusion_png(result: Metrics, title: str) -> bytes:
-    """The confusion matrix as a PNG."""
-    figure = Figure(figsize=(4.5, 4), layout="constrained")
-    axes = figure.subplots()
-    display = metrics.ConfusionMatrixDisplay(np.array(result.confusion), display_labels=CLASSES)
-    display.plot(ax=axes, cmap="Blues", colorbar=False)
-    axes.set(title=f"{title}: {result.accuracy:.1%} of {result.images}")
-    return _png(figure)
-
-
-def _png(figure: Figure) -> bytes:
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=100)
-    return out.getvalue()
+    raw = np.concatenate(parts) if parts else np.empty(0, np.float32)
+    return Evaluation(
+        Judged(
+            paths=[example.path for example in judged],
+            labels=np.array([example.label for example in judged], np.int64),
+            raw=raw,
+            p_sad=with_temperature(raw, bundle.info.temperature),
+        ),
+        skipped=len(examples) - len(judged),
+        per_second=len(judged) / seconds,
+    )

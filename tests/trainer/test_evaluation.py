@@ -1,11 +1,22 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from tests.helpers import jpeg
 from trainer.bundle import with_temperature
 from trainer.errors import DataError
-from trainer.evaluation import calibration_error, fit_temperature, measure
+from trainer.evaluation import (
+    Judged,
+    calibration_error,
+    fit_temperature,
+    intervals,
+    measure,
+)
+from trainer.report import render
 
 
 def test_figures_of_a_small_example_by_hand() -> None:
@@ -37,6 +48,37 @@ def test_calibration_error_of_honest_and_of_boasting_probabilities() -> None:
     assert calibration_error(labels, p) < 0.02
     boasting = np.where(p > 0.5, 0.99, 0.01)
     assert calibration_error(labels, boasting) > 0.2
+
+
+def test_intervals_hold_the_figure_and_shrink_with_more_images() -> None:
+    rng = np.random.default_rng(3)
+
+    def width(images: int) -> float:
+        labels = rng.integers(0, 2, images)
+        p_sad = np.clip(labels * 0.4 + rng.uniform(0, 0.6, images), 0, 1)
+        low, high = intervals(labels, p_sad)["accuracy"]
+        assert low <= measure(labels, p_sad).accuracy <= high
+        assert intervals(labels, p_sad)["accuracy"] == (low, high)
+        return high - low
+
+    assert width(2000) < width(100)
+
+
+def test_a_report_shows_the_mistakes_and_escapes_what_it_is_told(tmp_path: Path) -> None:
+    (tmp_path / "wrong.jpg").write_bytes(jpeg("sad", 1))
+    judged = Judged(
+        paths=[tmp_path / "wrong.jpg"] * 4,
+        labels=np.array([0, 0, 1, 1]),
+        raw=np.array([0.2, 0.9, 0.8, 0.7], np.float32),
+        p_sad=np.array([0.1, 0.95, 0.9, 0.8], np.float32),
+    )
+    page = render("<Model>", {"made with": "a & b"}, {"test": judged}, 0.5)
+    assert "<h1>&lt;Model&gt;</h1>" in page
+    assert "a &amp; b" in page
+    assert "The most confident of 1 mistakes" in page
+    assert "0.750" in page
+    perfect = replace(judged, p_sad=np.array([0.1, 0.2, 0.9, 0.8], np.float32))
+    assert "There are no mistakes." in render("Model", {}, {"test": perfect}, 0.5)
 
 
 def test_temperature_undoes_overconfidence() -> None:
