@@ -7,11 +7,12 @@ import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
 
+from daemon.identity import Identity, identity
+from daemon.settling import is_being_written, regular
 from trainer.bundle import Bundle, Verdict
 from trainer.errors import ImageError
 from trainer.image import DecodedImage, InputSpec, decode
@@ -21,19 +22,18 @@ MAX_BYTES = 256 * 1024**2
 
 
 class Unsettled(Exception):
-    """The file changed while it was read, or is gone; it is no image to judge now."""
+    """The file changed while it was read, is being written, or is gone: no image to judge now."""
 
 
 @dataclass(frozen=True)
 class Photo:
     """A file that was read: which bytes it had and what decoding them gave.
 
-    `sha256` is in hex, None where the file could not be read.
+    `sha256` is in hex, None where the file could not be read or was too large to be.
     """
 
     path: Path
-    size_bytes: int
-    mtime_ns: int
+    identity: Identity
     sha256: str | None
     outcome: DecodedImage | ImageError
 
@@ -47,22 +47,21 @@ def read(path: Path, spec: InputSpec) -> Photo:
     try:
         # Never through a link that took the file's name, never waiting for a FIFO's other end.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise Unsettled from None
     except OSError as error:
         return _unreadable(path, error)
-    with open(descriptor, "rb") as file:
+    try:
         before = os.fstat(descriptor)
-        if not stat.S_ISREG(before.st_mode):
+        if not stat.S_ISREG(before.st_mode) or is_being_written(path):
             raise Unsettled
-        try:
-            digest, outcome = _read(file, before.st_size, spec)
-        except OSError as error:
-            return _unreadable(path, error)
+        digest, outcome = _read(descriptor, before.st_size, spec)
         after = os.fstat(descriptor)
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+    except OSError as error:
+        return _unreadable(path, error)
+    finally:
+        os.close(descriptor)
+    if identity(before) != identity(after):
         raise Unsettled
-    return Photo(path, after.st_size, after.st_mtime_ns, digest, outcome)
+    return Photo(path, identity(after), digest, outcome)
 
 
 def judge(bundle: Bundle, photos: Sequence[Photo]) -> list[Verdict | ImageError]:
@@ -73,13 +72,13 @@ def judge(bundle: Bundle, photos: Sequence[Photo]) -> list[Verdict | ImageError]
 
 
 def _read(
-    file: BufferedReader, size: int, spec: InputSpec
-) -> tuple[str, DecodedImage | ImageError]:
+    descriptor: int, size: int, spec: InputSpec
+) -> tuple[str | None, DecodedImage | ImageError]:
     if size > MAX_BYTES:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
         limit = MAX_BYTES // 1024**2
-        return digest, ImageError("too_large", f"The file is larger than {limit} MiB.")
-    data = file.read()
+        return None, ImageError("too_large", f"The file is larger than {limit} MiB.")
+    with open(descriptor, "rb", closefd=False) as file:
+        data = file.read()
     digest = hashlib.sha256(data).hexdigest()
     try:
         return digest, decode(data, spec)
@@ -88,12 +87,9 @@ def _read(
 
 
 def _unreadable(path: Path, error: OSError) -> Photo:
-    """With what can be known of a file that cannot be opened."""
-    try:
-        found = os.lstat(path)
-    except FileNotFoundError:
+    """With what can be known of a file that cannot be opened or read."""
+    found = regular(path)
+    if found is None:
         raise Unsettled from None
-    if not stat.S_ISREG(found.st_mode):
-        raise Unsettled
     reason = ImageError("unreadable", f"The file cannot be read: {error.strerror}.")
-    return Photo(path, found.st_size, found.st_mtime_ns, None, reason)
+    return Photo(path, identity(found), None, reason)

@@ -6,6 +6,7 @@ import importlib
 import json
 import logging
 import os
+import shlex
 import sys
 import threading
 import warnings
@@ -20,6 +21,7 @@ import click
 
 from daemon import settings as configuration
 from daemon.errors import ServiceError
+from daemon.identity import Identity
 from daemon.settings import Settings
 from db.errors import LedgerError
 from db.text import one_line, printable
@@ -70,9 +72,17 @@ class Moodsort(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run, and turn what is known to go wrong into one line."""
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            return result
         except (ServiceError, LedgerError, TrainerError) as error:
             raise click.ClickException(one_line(str(error))) from error
+        except BrokenPipeError:
+            raise  # Who reads has seen enough; click ends quietly.
+        except OSError as error:
+            name = f"{error.filename}: " if error.filename else ""
+            raise click.ClickException(one_line(f"{name}{error.strerror}.")) from error
 
 
 @click.group(
@@ -102,7 +112,7 @@ def run(config: Path | None, **flags: Any) -> None:
 
     settings = configuration.load(config, os.environ, flags)
     _greet(settings)
-    if sys.stdout.isatty():
+    if _on_terminal():
         reporter: Reporter = reporting.LiveReporter(settings.inbox, recursive=settings.recursive)
     else:
         reporter = reporting.Reporter()
@@ -121,7 +131,7 @@ def sort(folder: Path, config: Path | None, **flags: Any) -> None:
     from daemon import inbox, reporting
 
     settings = configuration.load(config, os.environ, {**flags, "inbox": folder})
-    if sys.stdout.isatty():
+    if _on_terminal():
         total = inbox.count_files(folder, recursive=settings.recursive, most_seconds=60)
         reporter: Reporter = reporting.ProgressReporter(total)
     else:
@@ -129,20 +139,25 @@ def sort(folder: Path, config: Path | None, **flags: Any) -> None:
     _serve(settings, reporter, once=True)
 
 
+def _on_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
 def _greet(settings: Settings) -> None:
     """Where to drop images, and how to query."""
     click.echo(f"Drop images into {click.format_filename(settings.inbox.absolute())}")
-    ask = f"{sys.argv[0]} results"
+    ask = [sys.argv[0], "results"]
     if settings.database != Settings.database:
-        ask += f" --database {settings.database}"
-    click.echo(f"Query the decisions with: {ask}")
+        is_url = "://" in settings.database  # which may hold a password
+        ask += ["--database", "URL" if is_url else settings.database]
+    click.echo(f"Query the decisions with: {shlex.join(ask)}")
 
 
 def _serve(settings: Settings, reporter: Reporter, *, once: bool) -> None:
     from daemon import reporting, service
 
     stop = threading.Event()
-    reporting.set_up_logging(logging.WARNING if sys.stdout.isatty() else logging.INFO)
+    reporting.set_up_logging(logging.WARNING if _on_terminal() else logging.INFO)
     with service.stop_on_signals(stop):
         folders = service.make_folders(settings)
         try:
@@ -150,7 +165,8 @@ def _serve(settings: Settings, reporter: Reporter, *, once: bool) -> None:
                 service.serve(settings, folders, reporter, stop, once=once)
         except service.StoppedWhileLoading:
             click.echo(f"Stopped: {reporter.tally}.")
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
             os._exit(130 if once else 0)
     click.echo(f"{'Done' if once and not stop.is_set() else 'Stopped'}: {reporter.tally}.")
     if once and stop.is_set():
@@ -204,9 +220,11 @@ def _read(path: Path, spec: InputSpec) -> Photo:
         # The service never follows links; here somebody has named this one.
         return replace(classifier.read(path.resolve(), spec), path=path)
     except classifier.Unsettled:
-        kind = "is no regular file" if path.exists() else "does not exist"
-        missing = ImageError("unreadable", f"The file {kind}.")
-        return classifier.Photo(path, 0, 0, None, missing)
+        kind = "is no regular file, or is being written" if path.exists() else "does not exist"
+        reason = f"The file {kind}."
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = f"The path cannot be followed: {error}."
+    return classifier.Photo(path, Identity(0, 0), None, ImageError("unreadable", reason))
 
 
 def _print_verdict(path: Path, verdict: Any, *, as_json: bool) -> None:

@@ -20,6 +20,12 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from daemon.identity import Identity, identity
+from daemon.settling import is_being_written
+
+UNFIT_NAME = {errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG}
+"""What a file system says to a name that it does not take, such as FAT to `a:b`."""
+
 LONGEST_NAME = 255
 """Bytes in a file name, on all common file systems."""
 
@@ -46,7 +52,7 @@ class Outcome(enum.Enum):
 class Move:
     """A file to be filed.
 
-    `size_bytes`, `mtime_ns` and `sha256` (None if it could not be read) say which file is meant.
+    `identity` and `sha256` (None if it could not be read) say which file is meant.
     `root` is the destination folder of the configuration: it is never made here, so that a file
     does not end up below the empty mount point of a missing disk.
     """
@@ -55,8 +61,7 @@ class Move:
     source: Path
     destination: Path
     root: Path
-    size_bytes: int
-    mtime_ns: int
+    identity: Identity
     sha256: str | None
 
 
@@ -67,10 +72,11 @@ def place(moves: Sequence[Move]) -> dict[int, Outcome]:
         OSError: a destination cannot be written (full, missing, read-only, …); moves not yet
             made are then still to be made.
     """
-    outcomes = {move.id: _appear(move) for move in moves}
+    appeared = {move.id: _appear(move) for move in moves}
+    outcomes = {id: one.outcome for id, one in appeared.items()}
     done = [move for move in moves if outcomes[move.id] is Outcome.DONE]
     _sync_folders(folder for move in done for folder in _made_for(move))
-    outcomes |= {move.id: _disappear(move) for move in done}
+    outcomes |= {move.id: _disappear(move, appeared[move.id].source) for move in done}
     _sync_folders(move.source.parent for move in done)
     return outcomes
 
@@ -91,7 +97,7 @@ def choose_destinations(
     `taken` tells which of some paths the database knows already, even if no file is there now.
     """
     chosen: dict[int, Path] = {}
-    left = {id: _candidates(path, id) for id, path in wanted}
+    left = {id: _candidates(_around_files(path, id), id) for id, path in wanted}
     while left:
         proposed = {id: next(names) for id, names in left.items()}
         used = taken(list(proposed.values())) | set(chosen.values())
@@ -108,6 +114,17 @@ def _candidates(wanted: Path, id: int) -> Iterator[Path]:
     yield wanted.with_name(_shorten(wanted.name, f"-{id}"))
     for n in count(2):
         yield wanted.with_name(_shorten(wanted.name, f"-{id}-{n}"))
+
+
+def _around_files(wanted: Path, id: int) -> Path:
+    """The same with another folder, where a file has the name of a folder on the way."""
+    for folder in wanted.parents:
+        if os.path.lexists(folder):
+            if folder.is_dir():
+                return wanted
+            other = folder.with_name(_shorten(folder.name, f"-{id}"))
+            return _around_files(other / wanted.relative_to(folder), id)
+    return wanted
 
 
 def _clean_part(name: str) -> str:
@@ -127,16 +144,31 @@ def _shorten(name: str, mark: str) -> str:
     return stem.encode()[:room].decode("utf-8", "ignore") + mark + suffix
 
 
-def _appear(move: Move) -> Outcome:
+@dataclass(frozen=True)
+class _Appeared:
+    """The first half of a move: how it went, and the source as it was then, if it is to go."""
+
+    outcome: Outcome
+    source: os.stat_result | None = None
+
+
+def _appear(move: Move) -> _Appeared:
     """Make the file appear at its destination, if it is not there yet."""
     source = _lstat(move.source)
     there = _lstat(move.destination)
     if there is not None:
         return _interrupted(move, source, there)
-    if source is None or not _is_meant(move, source):
-        return Outcome.GONE
-    _make_folders(move.root, move.destination.parent)
-    return _link(move)
+    if source is None or identity(source) != move.identity or is_being_written(move.source):
+        return _Appeared(Outcome.GONE)
+    try:
+        _make_folders(move.root, move.destination.parent)
+        return _Appeared(_link(move), source)
+    except (FileExistsError, NotADirectoryError):
+        return _Appeared(Outcome.OCCUPIED)  # A file has the name of a folder on the way.
+    except OSError as error:
+        if error.errno in UNFIT_NAME:
+            return _Appeared(Outcome.STUCK)
+        raise
 
 
 def _link(move: Move) -> Outcome:
@@ -157,52 +189,80 @@ def _link(move: Move) -> Outcome:
 
 def _rename(move: Move) -> Outcome:
     try:
-        return _rename_exclusively(move.source, move.destination)
+        return _take_name(move.source, move.destination)
     except PermissionError:
         if os.access(move.destination.parent, os.W_OK | os.X_OK):
             return Outcome.STUCK
         raise
 
 
-def _interrupted(move: Move, source: os.stat_result | None, there: os.stat_result) -> Outcome:
+def _interrupted(move: Move, source: os.stat_result | None, there: os.stat_result) -> _Appeared:
     """Something has the destination's name: is it this file, from an interrupted move?"""
-    _draft(move).unlink(missing_ok=True)
     if source is None:
-        return Outcome.DONE if _has_content(move) else Outcome.GONE
+        return _Appeared(Outcome.DONE if _has_content(move) else Outcome.GONE)
     if os.path.samestat(source, there):
-        return Outcome.DONE
-    if not _is_meant(move, source):
-        return Outcome.DONE if _has_content(move) else Outcome.GONE
-    if source.st_dev != there.st_dev and _has_content(move):
-        return Outcome.DONE
-    return Outcome.OCCUPIED
+        return _Appeared(Outcome.DONE, source)
+    draft = _lstat(_draft(move))
+    copied = draft is not None and os.path.samestat(draft, there)
+    meant = identity(source) == move.identity
+    if copied or ((source.st_dev != there.st_dev or not meant) and _has_content(move)):
+        return _Appeared(Outcome.DONE, source if meant else None)
+    return _Appeared(Outcome.OCCUPIED)
 
 
 def _copy(move: Move) -> Outcome:
-    """To another file system: a whole, durable copy under its own name first."""
+    """To another file system: a whole, durable copy under its own name first.
+
+    That name stays until the source is gone: it proves that the copy is this one's.
+    """
+    outcome = Outcome.GONE
+    try:
+        outcome = _copy_by_draft(move)
+    except _SourceUnreadable:
+        outcome = Outcome.STUCK if _lstat(move.source) else Outcome.GONE
+    except FileNotFoundError:
+        outcome = _missing(move)
+    finally:
+        if outcome is not Outcome.DONE:
+            _draft(move).unlink(missing_ok=True)
+    return outcome
+
+
+def _copy_by_draft(move: Move) -> Outcome:
     draft = _draft(move)
     draft.unlink(missing_ok=True)
+    digest = hashlib.sha256()
+    with open(draft, "xb") as copy:
+        for chunk in _chunks(move.source):
+            copy.write(chunk)
+            digest.update(chunk)
+        copy.flush()
+        shutil.copystat(move.source, draft)
+        os.fsync(copy.fileno())
+    if move.sha256 not in (None, digest.hexdigest()):
+        return Outcome.GONE
+    return _take_name(draft, move.destination)
+
+
+class _SourceUnreadable(Exception):
+    """The source, not the destination, is why a copy fails."""
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
     try:
-        with open(move.source, "rb") as source, open(draft, "xb") as copy:
-            shutil.copyfileobj(source, copy, 1 << 20)
-            copy.flush()
-            shutil.copystat(move.source, draft)
-            os.fsync(copy.fileno())
-        if move.sha256 not in (None, _hash(draft)):
-            return Outcome.GONE
-        return _rename_exclusively(draft, move.destination)
-    except FileNotFoundError:
-        return _missing(move)
-    finally:
-        draft.unlink(missing_ok=True)
+        with open(path, "rb") as file:
+            while chunk := file.read(1 << 20):
+                yield chunk
+    except OSError as error:
+        raise _SourceUnreadable from error
 
 
 def _draft(move: Move) -> Path:
     return move.destination.parent / f"{OWN_PREFIX}{move.id}.part"
 
 
-def _rename_exclusively(path: Path, destination: Path) -> Outcome:
-    """Rename where the name is free.
+def _take_name(path: Path, destination: Path) -> Outcome:
+    """Let the file have the name as well, or instead, where it is free.
 
     Where there are no hard links, an empty file reserves the name: rename() alone would replace
     what another program has put there in the meantime.
@@ -234,31 +294,33 @@ def _missing(move: Move) -> Outcome:
     raise FileNotFoundError(errno.ENOENT, "The folder is missing", str(move.destination.parent))
 
 
-def _disappear(move: Move) -> Outcome:
-    """Remove the source; unless a new file has taken its name since."""
-    source = _lstat(move.source)
-    if source is None or not _is_meant(move, source):
-        return Outcome.DONE
-    try:
-        move.source.unlink(missing_ok=True)
-    except PermissionError:
+def _disappear(move: Move, before: os.stat_result | None) -> Outcome:
+    """Remove the source as it was before; what has taken its name since is another story.
+
+    If it was written to in place meanwhile, or may not be removed, the destination goes instead.
+    """
+    outcome = Outcome.DONE
+    now = _lstat(move.source)
+    if before is not None and now is not None and os.path.samestat(before, now):
+        if identity(now) != move.identity:
+            outcome = Outcome.GONE
+        else:
+            try:
+                move.source.unlink()
+            except PermissionError:
+                outcome = Outcome.STUCK
+    if outcome is not Outcome.DONE:
         move.destination.unlink()
-        return Outcome.STUCK
-    return Outcome.DONE
-
-
-def _is_meant(move: Move, found: os.stat_result) -> bool:
-    return (found.st_size, found.st_mtime_ns) == (move.size_bytes, move.mtime_ns)
+    _draft(move).unlink(missing_ok=True)
+    return outcome
 
 
 def _has_content(move: Move) -> bool:
     """Whether the file at the destination is the one that is meant."""
-    found = os.lstat(move.destination)
-    if found.st_size != move.size_bytes:
-        return False
+    found = identity(os.lstat(move.destination))
     if move.sha256 is None:
-        return found.st_mtime_ns == move.mtime_ns
-    return _hash(move.destination) == move.sha256
+        return found == move.identity
+    return found.size_bytes == move.identity.size_bytes and _hash(move.destination) == move.sha256
 
 
 def _make_folders(root: Path, folder: Path) -> None:

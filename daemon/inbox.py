@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from watchdog.events import (
 )
 from watchdog.observers import Observer
 
+from daemon.errors import ServiceError
 from daemon.settling import SettledFile, SettleTracker, regular
 
 log = logging.getLogger(__name__)
@@ -102,13 +103,14 @@ class Inbox:
         self._news: queue.SimpleQueue[_Seen | _Done] = queue.SimpleQueue()
         self._in_flight: dict[Path, bool] = {}
         self._reported: set[Path] = set()
-        self._scans: deque[Iterator[Path]] = deque()
+        self._scans: deque[Iterator[os.DirEntry[str]]] = deque()
         self._missing = False
         self._overflown = False
         self._events = 0
         self._next_scan = 0.0
         self._observer: Any = None
-        self._watched: tuple[int, int] | None = None
+        self._first_place = self._place()
+        self._next_look = 0.0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="inbox")
         self.failure: BaseException | None = None
@@ -122,12 +124,9 @@ class Inbox:
     def stop(self) -> None:
         """End the watch and the thread."""
         self._stopping.set()
-        if self._observer is not None:
-            self._observer.stop()
-            self._observer.join()
-            self._observer = None
         if self._thread.is_alive():
             self._thread.join()
+        self._unwatch()
 
     def done(self, path: Path, *, again: bool = False) -> None:
         """A file handed out is dealt with; `again`: it is still here and to be taken once more."""
@@ -149,6 +148,8 @@ class Inbox:
                 self._hand_out()
                 if self._once and self._is_drained():
                     break
+        except ServiceError as error:
+            self.failure = error
         except BaseException as error:
             log.exception("the inbox thread failed")
             self.failure = error
@@ -180,7 +181,9 @@ class Inbox:
                 self._tracker.note(news.path)
             return
         self._events += 1
-        if any(_is_ignored(part) for part in news.path.relative_to(self.folder).parts):
+        if not news.path.is_relative_to(self.folder) or any(
+            _is_ignored(part) for part in news.path.relative_to(self.folder).parts
+        ):
             return
         if news.folder:
             if self._recursive:
@@ -215,17 +218,16 @@ class Inbox:
 
     def _scan_some(self) -> None:
         """Go on with the scan under way, as far as there is room to observe files."""
-        if not self._scans and self._scan_is_due():
-            self._rewatch_if_replaced()
+        if not self._scans and (self._is_back() or self._scan_is_due()):
             self._scan_soon()
         for _ in range(SCANNED_AT_ONCE):
             if not self._scans or len(self._tracker) >= MOST_TRACKED:
                 return
-            path = next(self._scans[0], None)
-            if path is None:
+            entry = next(self._scans[0], None)
+            if entry is None:
                 self._scans.popleft()
             else:
-                self._note(path)
+                self._note(Path(entry.path))
 
     def _scan_is_due(self) -> bool:
         quiet = not self._tracker and not self._in_flight
@@ -243,26 +245,12 @@ class Inbox:
     def _is_drained(self) -> bool:
         return not (self._scans or self._tracker or self._in_flight)
 
-    def _walk(self, folder: Path) -> Iterator[Path]:
-        """All that is to be looked at below a folder; never through a link."""
-        folders = [folder]
-        while folders:
-            here = folders.pop()
-            try:
-                with os.scandir(here) as entries:
-                    for entry in entries:
-                        if _is_ignored(entry.name):
-                            continue
-                        if not entry.is_dir(follow_symlinks=False):
-                            yield Path(entry.path)
-                        elif self._recursive:
-                            folders.append(Path(entry.path))
-            except OSError as error:
-                self._report_unlistable(here, error)
+    def _walk(self, folder: Path) -> Iterator[os.DirEntry[str]]:
+        return walk(folder, recursive=self._recursive, on_error=self._report_unlistable)
 
     def _report_unlistable(self, folder: Path, error: OSError) -> None:
-        if folder != self.folder and not folder.exists():
-            return  # It was moved away in the meantime.
+        if not folder.exists():
+            return  # It was moved away in the meantime; the inbox itself is looked after.
         if folder not in self._reported:
             self._reported.add(folder)
             log.error("cannot list the folder: %s", error.strerror, extra={"file": folder})
@@ -284,19 +272,40 @@ class Inbox:
             self._watching = False
         else:
             self._observer = observer
-            self._watched = self._identity()
 
-    def _rewatch_if_replaced(self) -> None:
-        """A watch ends with the folder it was set on, even if another has taken its place."""
-        if self._observer is None or self._identity() in (None, self._watched):
-            return
-        self._observer.stop()
-        self._observer.join()
-        self._watch()
+    def _unwatch(self) -> None:
+        if self._observer is not None:
+            self._observer.stop()
+            self._observer.join()
+            self._observer = None
 
-    def _identity(self) -> tuple[int, int] | None:
+    def _is_back(self) -> bool:
+        """Whether the folder, which was missing, has come back, as with a disk; then watch it anew.
+
+        Raises:
+            ServiceError: another folder has taken its place, without the lock.
+        """
+        if time.monotonic() < self._next_look:
+            return False
+        self._next_look = time.monotonic() + POLL_SECONDS
+        found = self._place()
+        if found is None:
+            if not self._missing:
+                log.error("the inbox is missing, waiting for it", extra={"file": self.folder})
+            self._missing = True
+            return False
+        if found != self._first_place:
+            raise ServiceError(f"The inbox {self.folder} was replaced by another folder.")
+        was_missing, self._missing = self._missing, False
+        if was_missing and self._watching:
+            self._unwatch()
+            self._watch()
+        return was_missing
+
+    def _place(self) -> tuple[int, int] | None:
+        """What tells the folder from another of the same name."""
         try:
-            found = os.stat(self.folder)
+            found = self.folder.stat()
         except OSError:
             return None
         return found.st_dev, found.st_ino
@@ -331,7 +340,7 @@ class _Handler(FileSystemEventHandler):
         """Called on the observer's thread."""
         if isinstance(event, DirCreatedEvent):
             self._inbox.seen(_path(event.src_path), folder=True)
-        elif isinstance(event, DirMovedEvent):
+        elif isinstance(event, DirMovedEvent) and event.dest_path:
             self._inbox.seen(_path(event.dest_path), folder=True)
         elif isinstance(event, FileCreatedEvent):
             self._inbox.seen(_path(event.src_path))
@@ -353,9 +362,31 @@ def count_files(folder: Path, *, recursive: bool, most_seconds: float) -> int | 
     """Files in an inbox that are to be taken; None where counting takes longer than that."""
     end = time.monotonic() + most_seconds
     total = 0
-    for _, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if recursive and not _is_ignored(name)]
-        total += sum(not _is_ignored(name) for name in names)
+    for entry in walk(folder, recursive=recursive):
+        total += entry.is_file(follow_symlinks=False)
         if time.monotonic() > end:
             return None
     return total
+
+
+def walk(
+    folder: Path,
+    *,
+    recursive: bool,
+    on_error: Callable[[Path, OSError], None] = lambda folder, error: None,
+) -> Iterator[os.DirEntry[str]]:
+    """All that is to be looked at below a folder and is no folder; never through a link."""
+    folders = [folder]
+    while folders:
+        here = folders.pop()
+        try:
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    if _is_ignored(entry.name):
+                        continue
+                    if not entry.is_dir(follow_symlinks=False):
+                        yield entry
+                    elif recursive:
+                        folders.append(Path(entry.path))
+        except OSError as error:
+            on_error(here, error)

@@ -23,6 +23,7 @@ from typing import TypeVar
 from daemon import classifier, filing
 from daemon.classifier import Photo, Unsettled
 from daemon.filing import Move, Outcome
+from daemon.identity import Identity
 from daemon.inbox import Inbox
 from daemon.settling import SettledFile
 from db.errors import LedgerUnavailable
@@ -182,7 +183,7 @@ class Pipeline:
         return files
 
     def _claim(self, files: Sequence[SettledFile]) -> list[_Claim]:
-        sources = [Source(f.path, f.size_bytes, f.mtime_ns) for f in files]
+        sources = [Source(f.path, *f.identity) for f in files]
         ids = self._persist(partial(self._ledger.claim, sources))
         claims = []
         for id, file in zip(ids, files, strict=True):
@@ -196,7 +197,7 @@ class Pipeline:
 
     def _classifying(self) -> None:
         try:
-            while (claims := self._claimed.get()) is not None:
+            while (claims := self._get(self._claimed)) is not None:
                 self._put(self._judged, self._judge(claims))
         finally:
             self._put(self._judged, None)
@@ -208,15 +209,20 @@ class Pipeline:
             if self._stopping.is_set():
                 claim.reading.cancel()
             try:
-                read.append((claim.id, claim.reading.result()))
+                photo = claim.reading.result()
             except (Unsettled, CancelledError):
                 unread.append(claim)
+                continue
+            if photo.identity == claim.file.identity:
+                read.append((claim.id, photo))
+            else:
+                unread.append(claim)  # It was changed while it waited here.
         verdicts = classifier.judge(self._bundle, [photo for _, photo in read])
         judged = [_Judged(id, photo, v) for (id, photo), v in zip(read, verdicts, strict=True)]
         return _Batch(judged, unread)
 
     def _filing(self) -> None:
-        while (batch := self._judged.get()) is not None:
+        while (batch := self._get(self._judged)) is not None:
             self._give_back(batch.unread)
             if batch.judged:
                 self._file(batch.judged)
@@ -254,7 +260,7 @@ class Pipeline:
 
     def _decision(self, one: _Judged, destination: Path) -> Decision:
         photo, verdict = one.photo, one.verdict
-        seen = Decision(one.id, destination, photo.size_bytes, photo.mtime_ns, photo.sha256)
+        seen = Decision(one.id, destination, *photo.identity, photo.sha256)
         if isinstance(verdict, ImageError):
             return replace(seen, error_code=verdict.code, error_detail=str(verdict))
         image = photo.outcome
@@ -276,13 +282,19 @@ class Pipeline:
             source=source,
             destination=decision.destination,
             root=self._folders.root_of(decision.label),
-            size_bytes=decision.size_bytes,
-            mtime_ns=decision.mtime_ns,
+            identity=Identity(decision.size_bytes, decision.mtime_ns),
             sha256=decision.sha256,
         )
 
     def _persist(self, action: Callable[[], T]) -> T:
         return persist(action, self._stopping)
+
+    def _get(self, source: queue.Queue[T]) -> T:
+        """Take from the stage before, unless a stage is broken and nothing may come."""
+        while not self._broken.is_set():
+            with contextlib.suppress(queue.Empty):
+                return source.get(timeout=0.1)
+        raise Stopped
 
     def _put(self, to: queue.Queue[T], item: T) -> None:
         """Hand on to the next stage, unless a stage is broken and nobody will take it."""
@@ -353,8 +365,7 @@ def _resumed(row: Unfinished, folders: Folders) -> Move:
         source=row.source.path,
         destination=row.destination,
         root=folders.root_above(row.destination),
-        size_bytes=row.source.size_bytes,
-        mtime_ns=row.source.mtime_ns,
+        identity=Identity(row.source.size_bytes, row.source.mtime_ns),
         sha256=row.sha256,
     )
 

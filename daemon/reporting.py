@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
@@ -65,11 +66,9 @@ class EchoHandler(logging.Handler):
     """Writes to what standard output is at that moment, also above a live line."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one record; what cannot be printed must not end the service."""
-        try:
+        """Print one record; that nobody reads any more must not end the service."""
+        with contextlib.suppress(OSError):
             click.echo(self.format(record))
-        except OSError:
-            self.handleError(record)
 
 
 def set_up_logging(level: int) -> None:

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from daemon import lock, pipeline
 from daemon.errors import ServiceError
@@ -43,7 +44,11 @@ def stop_on_signals(stop: threading.Event) -> Iterator[None]:
         stop.set()
 
     asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, ask) for number in asked}
+    before = {
+        number: signal.signal(number, ask)
+        for number in asked
+        if signal.getsignal(number) is not signal.SIG_IGN  # as nohup has it
+    }
     # A writer that opens a file while its lease is asked for makes the kernel send this.
     before[signal.SIGIO] = signal.signal(signal.SIGIO, signal.SIG_IGN)
     try:
@@ -84,7 +89,11 @@ def serve(
         StoppedWhileLoading: see there.
     """
     with lock.hold(folders.inbox):
-        ledger = Ledger(open_for_writing(settings.database))
+        opening = partial(open_for_writing, settings.database)
+        try:
+            ledger = Ledger(pipeline.persist(opening, stop))
+        except pipeline.Stopped:
+            return
         inbox = Inbox(
             folders.inbox,
             settle_seconds=settings.settle_seconds,
@@ -99,7 +108,7 @@ def serve(
                 log.info("finished what was interrupted", extra={"images": resumed})
             inbox.start()
             model = _load(settings.model, stop)
-            line = _pipeline(settings, folders, reporter, ledger, inbox, model)
+            line = _pipeline(settings, folders, reporter, ledger, inbox, model, stop)
             _run(line, inbox, reporter, stop)
         except pipeline.Stopped:
             pass  # It waited for a disk or the database; the rows say where to go on.
@@ -139,6 +148,7 @@ def _pipeline(
     ledger: Ledger,
     inbox: Inbox,
     model: Bundle,
+    stop: threading.Event,
 ) -> Pipeline:
     info = model.info
     record = ModelRecord(
@@ -155,7 +165,7 @@ def _pipeline(
         folders,
         ledger,
         model,
-        ledger.register(record),
+        pipeline.persist(partial(ledger.register, record), stop),
         batch_size=settings.batch_size,
         max_wait_ms=settings.max_wait_ms,
         decode_workers=settings.decode_workers,
@@ -172,6 +182,8 @@ def _run(line: Pipeline, inbox: Inbox, reporter: Reporter, stop: threading.Event
     finally:
         line.stop()
     failure = line.failure or inbox.failure
+    if isinstance(failure, ServiceError):
+        raise failure
     if failure:
         raise ServiceError(
             f"The service failed and has stopped ({type(failure).__name__}: {failure}). "

@@ -5,6 +5,7 @@ A flag goes before the environment, that before the file, that before the defaul
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -67,6 +68,16 @@ class Settings:
     )
 
 
+NATIVE: dict[type[click.ParamType[Any]], tuple[type, ...]] = {
+    type(FOLDER): (),
+    type(click.STRING): (),
+    type(click.BOOL): (bool,),
+    click.IntRange: (int,),
+    click.FloatRange: (int, float),
+}
+"""What a TOML file may say for a setting, besides text."""
+
+
 def load(config: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
     """Settings from a TOML file (or none), the environment and flags (None: not given).
 
@@ -80,12 +91,15 @@ def load(config: Path | None, environ: Mapping[str, str], flags: Mapping[str, An
         values |= _from_file(config)
     for name in (f.name for f in fields(Settings)):
         variable = PREFIX + name.upper()
-        if variable in environ:
+        if environ.get(variable):
             values[name] = _parse(name, environ[variable], variable)
         if flags.get(name) is not None:
             values[name] = flags[name]
     settings = Settings(**values)
-    _require_apart(settings)
+    try:
+        _require_apart(settings)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise SettingsError(f"A path in the settings cannot be followed: {error}.") from None
     return settings
 
 
@@ -132,17 +146,25 @@ def _from_file(config: Path) -> dict[str, Any]:
             raise SettingsError(
                 f"{config}: unknown key {name!r}; known are {', '.join(sorted(known))}."
             )
-        values[name] = _anchor(name, _parse(name, value, f"{name} in {config}"), config.parent)
+        where = f"{name} in {config}"
+        try:
+            values[name] = _anchor(name, _parse(name, value, where), config.parent)
+        except RuntimeError as error:  # of a home folder that is not known
+            raise SettingsError(f"{where}: {error}") from None
     return values
 
 
 def _parse(name: str, value: Any, where: str) -> Any:
     kind = next(f.metadata["kind"] for f in fields(Settings) if f.name == name)
-    if isinstance(value, bool) != (kind is click.BOOL) and not isinstance(value, str):
+    is_flag = isinstance(value, bool) and kind is not click.BOOL
+    if not isinstance(value, (str, *NATIVE[type(kind)])) or is_flag:
         raise SettingsError(f"{where}: {value!r} is not a valid {kind.name}.")
     try:
-        return kind.convert(value, None, None)
-    except (click.BadParameter, TypeError) as error:
+        converted = kind.convert(value, None, None)
+        if isinstance(converted, float) and not math.isfinite(converted):
+            raise ValueError(f"{value!r} is no number to reckon with")
+        return converted
+    except (click.BadParameter, TypeError, ValueError) as error:
         reason = error.format_message() if isinstance(error, click.BadParameter) else str(error)
         raise SettingsError(f"{where}: {reason.removeprefix('Invalid value: ')}") from None
 

@@ -11,20 +11,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from daemon.identity import Identity, identity
+
 
 @dataclass(frozen=True)
 class SettledFile:
     """A regular file in the inbox that nobody writes to any more."""
 
     path: Path
-    size_bytes: int
-    mtime_ns: int
+    identity: Identity
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Observed:
-    size_bytes: int
-    mtime_ns: int
+    identity: Identity
     due: float
 
 
@@ -52,7 +52,7 @@ class SettleTracker:
             self._observed.pop(path, None)
             return
         known = self._observed.get(path)
-        if known and not ended and _unchanged(known, found):
+        if known and not ended and known.identity == identity(found):
             return
         wait = 0.0 if ended and found.st_size else self._settle_seconds
         self._observe(path, found, wait)
@@ -71,20 +71,16 @@ class SettleTracker:
             found = regular(path)
             if found is None:
                 del self._observed[path]
-            elif not _unchanged(known, found) or is_being_written(path):
+            elif known.identity != identity(found) or is_being_written(path):
                 self._observe(path, found, self._settle_seconds)
             else:
                 del self._observed[path]
-                yield SettledFile(path, found.st_size, found.st_mtime_ns)
+                yield SettledFile(path, identity(found))
 
     def _observe(self, path: Path, found: os.stat_result, wait: float) -> None:
         due = self._clock() + wait
-        self._observed[path] = _Observed(found.st_size, found.st_mtime_ns, due)
+        self._observed[path] = _Observed(identity(found), due)
         heapq.heappush(self._due, (due, path))
-
-
-def _unchanged(known: _Observed, found: os.stat_result) -> bool:
-    return (known.size_bytes, known.mtime_ns) == (found.st_size, found.st_mtime_ns)
 
 
 def regular(path: Path) -> os.stat_result | None:

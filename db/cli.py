@@ -35,9 +35,9 @@ class Moment(click.ParamType[datetime]):
         """Raises click.BadParameter for anything else."""
         if isinstance(value, datetime):
             return value
-        if age := re.fullmatch(r"(\d{1,6})([smhdw])", str(value)):
-            return datetime.now(UTC) - timedelta(**{UNITS[age[2]]: int(age[1])})
         try:
+            if age := re.fullmatch(r"(\d{1,6})([smhdw])", str(value)):
+                return datetime.now(UTC) - timedelta(**{UNITS[age[2]]: int(age[1])})
             return datetime.fromisoformat(str(value)).astimezone(UTC)
         except (ValueError, OverflowError):
             self.fail(
@@ -61,7 +61,7 @@ database_option = click.option(
 @click.option("--since", type=Moment(), help="A time (2026-01-31T18:00) or an age (30m, 24h, 7d).")
 @click.option(
     "--limit",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 2**62),
     help=f"Most rows. Default: {TABLE_ROWS} in a table, all in JSON and CSV.",
 )
 @click.option("--json", "form", flag_value="json", help="One JSON object a line.")
@@ -111,11 +111,12 @@ def stats(database: str, as_json: bool) -> None:
 
 @contextmanager
 def _reading(database: str) -> Iterator[sa.Engine]:
-    from db.engine import open_for_reading
+    from db.engine import open_for_reading, refusals
 
     engine = open_for_reading(database)
     try:
-        yield engine
+        with refusals(database):
+            yield engine
     finally:
         engine.dispose()
 

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from db.errors import LedgerError
+from db.errors import LedgerError, LedgerUnavailable
 from db.schema import NEWEST
 
-BUSY_TIMEOUT_MS = 10_000
-"""How long SQLite waits for a lock that another process holds."""
+READER_PATIENCE_MS = 10_000
+WRITER_PATIENCE_MS = 1_000
+"""How long SQLite waits for a lock that another process holds.
+
+A writer is told soon, so that the service can say what it waits for, and can be stopped.
+"""
+
+
+PASSING = re.compile("locked|full")
+"""In what SQLite says of troubles that pass."""
 
 
 def open_for_writing(database: str) -> sa.Engine:
@@ -21,23 +32,22 @@ def open_for_writing(database: str) -> sa.Engine:
     `database` is the path of a SQLite file or a SQLAlchemy URL.
 
     Raises:
+        LedgerUnavailable: it is locked or full now.
         LedgerError: it cannot be made or opened, is damaged, or is newer than this program.
     """
-    url = _url(database, "rwc")
-    if url.drivername == "sqlite":
-        _make_parent(database)
-    engine = _engine(url, writing=True)
-    try:
-        with engine.begin() as connection:
-            version = _version(connection)
-            if version != NEWEST:
-                _migrate(connection, version, database)
-    except SQLAlchemyError as error:
-        engine.dispose()
-        raise _unusable(database, error) from None
-    except LedgerError:
-        engine.dispose()
-        raise
+    url = _url(database)
+    if file := _file(url):
+        _make_parent(file)
+    with refusals(database):
+        engine = _engine(url, writing=True)
+        try:
+            with engine.begin() as connection:
+                version = _version(connection)
+                if version != NEWEST:
+                    _migrate(connection, version, database)
+        except BaseException:
+            engine.dispose()
+            raise
     return engine
 
 
@@ -47,19 +57,21 @@ def open_for_reading(database: str) -> sa.Engine:
     Raises:
         LedgerError: it is absent, damaged, or of another version than this program.
     """
-    url = _url(database, "rw")
-    if url.drivername == "sqlite" and not Path(database).is_file():
+    url = _url(database)
+    file = _file(url)
+    if file and not file.is_file():
         raise LedgerError(
             f"There is no database {database}. `moodsort run` makes it; "
             "name another with --database or MOODSORT_DATABASE."
         )
-    engine = _engine(url, writing=False)
-    try:
-        with engine.connect() as connection:
-            version = _version(connection)
-    except SQLAlchemyError as error:
-        engine.dispose()
-        raise _unusable(database, error) from None
+    with refusals(database):
+        engine = _engine(url, writing=False)
+        try:
+            with engine.connect() as connection:
+                version = _version(connection)
+        except BaseException:
+            engine.dispose()
+            raise
     if version != NEWEST:
         engine.dispose()
         raise LedgerError(
@@ -69,26 +81,34 @@ def open_for_reading(database: str) -> sa.Engine:
     return engine
 
 
-def _url(database: str, sqlite_mode: str) -> sa.URL:
+def _url(database: str) -> sa.URL:
+    if "://" not in database:
+        return sa.URL.create("sqlite", database=str(Path(database).absolute()))
     try:
-        if "://" in database:
+        with refusals(database):
             return sa.make_url(database)
-    except SQLAlchemyError as error:
-        raise LedgerError(f"{database!r} is no database URL: {error}") from None
-    path = Path(database).absolute().as_uri()
-    return sa.URL.create("sqlite", database=path, query={"mode": sqlite_mode, "uri": "true"})
+    except ValueError as error:
+        raise LedgerError(f"{database!r} is no database URL: {error}.") from None
 
 
-def _make_parent(database: str) -> None:
+def _file(url: sa.URL) -> Path | None:
+    """The file of a SQLite database."""
+    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+
+
+def _make_parent(file: Path) -> None:
     try:
-        Path(database).absolute().parent.mkdir(parents=True, exist_ok=True)
+        file.absolute().parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LedgerError(
-            f"The folder of the database {database} cannot be made: {error.strerror}."
+            f"The folder of the database {file} cannot be made: {error.strerror}."
         ) from None
 
 
 def _engine(url: sa.URL, *, writing: bool) -> sa.Engine:
+    if file := _file(url):
+        query = {"mode": "rwc" if writing else "rw", "uri": "true"}
+        url = url.set(database=file.absolute().as_uri(), query=query)
     engine = sa.create_engine(url)
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _prepare_writer if writing else _prepare_reader)
@@ -97,17 +117,19 @@ def _engine(url: sa.URL, *, writing: bool) -> sa.Engine:
 
 
 def _prepare_writer(connection: Any, record: Any) -> None:
-    _pragmas(connection, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+    _pragmas(
+        connection, WRITER_PATIENCE_MS, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"
+    )
 
 
 def _prepare_reader(connection: Any, record: Any) -> None:
-    _pragmas(connection, "query_only=ON")
+    _pragmas(connection, READER_PATIENCE_MS, "query_only=ON")
 
 
-def _pragmas(connection: Any, *pragmas: str) -> None:
+def _pragmas(connection: Any, patience_ms: int, *pragmas: str) -> None:
     # The driver must not begin transactions by itself: it does so too late for a lock to hold.
     connection.isolation_level = None
-    for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", *pragmas):
+    for pragma in (f"busy_timeout={patience_ms}", *pragmas):
         connection.execute(f"PRAGMA {pragma}")
 
 
@@ -142,9 +164,16 @@ def _migrate(connection: sa.Connection, version: str | None, database: str) -> N
     command.upgrade(config, "head")
 
 
-def _unusable(database: str, error: SQLAlchemyError) -> LedgerError:
-    cause = getattr(error, "orig", None) or error
-    return LedgerError(
-        f"The database {database} cannot be used: {cause}. "
-        "If it is damaged, move it aside and restore a copy; moodsort does not start over on it."
-    )
+@contextmanager
+def refusals(database: str) -> Iterator[None]:
+    """What SQLAlchemy and the drivers say, as one of this package's errors."""
+    try:
+        yield
+    except (SQLAlchemyError, ImportError) as error:
+        cause = getattr(error, "orig", None) or error
+        if isinstance(error, OperationalError) and PASSING.search(str(cause)):
+            raise LedgerUnavailable(f"The database {database} is not to be had: {cause}") from error
+        raise LedgerError(
+            f"The database {database} cannot be used: {cause}. "
+            "If it is damaged, move it aside and restore a copy; it is never overwritten."
+        ) from None

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import lzma
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -237,11 +239,15 @@ def _unzip(archive: Path, to: Path) -> None:
     try:
         with zipfile.ZipFile(archive) as zipped:
             for name in (MODEL_FILE, INFO_FILE):
-                [member] = [m for m in zipped.infolist() if Path(m.filename).name == name]
+                member = next((m for m in zipped.infolist() if Path(m.filename).name == name), None)
+                if member is None:
+                    raise BundleError(f"{archive} is no model bundle: {name} is missing.")
                 if member.file_size > LARGEST_MEMBER:
                     raise BundleError(f"{name} in {archive} is too large to be true.")
                 (to / name).write_bytes(zipped.read(member))
-    except (zipfile.BadZipFile, ValueError, OSError, RuntimeError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
+        raise BundleError(f"{archive} is damaged: {error}.") from None
+    except (ValueError, OSError, RuntimeError, EOFError) as error:
         raise BundleError(f"{archive} is no model bundle: {error}.") from None
 
 

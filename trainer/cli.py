@@ -70,7 +70,13 @@ class Pattern(click.ParamType[re.Pattern[str]]):
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The bundle to make.")
 @click.option("--network", "network_name", default="compact", help="compact (default) or seed.")
 @click.option("--epochs", type=click.IntRange(1), help="Default: what the network's recipe says.")
-@click.option("--seed", default=0, show_default=True, help="Of all that is random.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of all that is random.",
+)
 @click.option("--split", "shares", type=Shares(), default="70/20/10", show_default=True)
 @click.option(
     "--group-by",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,20 +15,10 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF")
 """What Pillow may decode; anything else is refused before its decoder sees the bytes."""
 
 MAX_PIXELS = 2 * 89_478_485
-"""Width times height that is still decoded: where Pillow itself speaks of a decompression bomb."""
+"""Width times height of an image: where Pillow itself speaks of a decompression bomb."""
 
-BROKEN_CONTENT = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    ArithmeticError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    struct.error,
-    zlib.error,
-)
-"""Pillow has no error class of its own for broken content: its format plugins raise these."""
+MAX_DECODED_PIXELS = 100_000_000
+"""Pixels that are decoded, which takes seconds and up to 4 bytes each; JPEG is decoded reduced."""
 
 QUARTER_TURNS = (5, 6, 7, 8)
 """EXIF orientations (TIFF 6.0, tag 274) that swap width and height."""
@@ -90,9 +78,12 @@ def decode(data: bytes, spec: InputSpec) -> DecodedImage:
         raise _too_large() from None
     except UnidentifiedImageError:
         raise _unidentified(data) from None
+    except ImageError:
+        raise
     except MemoryError:
         raise ImageError("too_large", "There is not enough memory to decode the image.") from None
-    except BROKEN_CONTENT as error:
+    except Exception as error:
+        # Pillow has no error class of its own for broken content: its plugins raise what they like.
         raise _broken(error) from None
 
 
@@ -102,6 +93,8 @@ def _read(image: Image.Image, spec: InputSpec) -> DecodedImage:
         raise _too_large(width, height)
     file_format = image.format or "unknown"
     image.draft(spec.mode, (spec.width, spec.height))
+    if image.width * image.height > MAX_DECODED_PIXELS:
+        raise _too_large(width, height)
     image.load()
     upright, quarter_turned = _turn_upright(image)
     if quarter_turned:
@@ -117,7 +110,7 @@ def _turn_upright(image: Image.Image) -> tuple[Image.Image, bool]:
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         return ImageOps.exif_transpose(image), orientation in QUARTER_TURNS
-    except BROKEN_CONTENT:
+    except Exception:
         return image, False  # Broken metadata is no reason to refuse good pixels.
 
 
@@ -143,8 +136,8 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _too_large(width: int | None = None, height: int | None = None) -> ImageError:
-    size = f"{width} x {height} pixels" if width else "Its size in pixels"
-    return ImageError("too_large", f"{size} is more than the {MAX_PIXELS:,} that are decoded.")
+    size = f"Its size of {width} x {height} pixels" if width else "Its size in pixels"
+    return ImageError("too_large", f"{size} is more than can be decoded.")
 
 
 def _unidentified(data: bytes) -> ImageError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping
@@ -87,9 +88,9 @@ def _belonging_together(data: CleanData, group_by: re.Pattern[str] | None) -> It
 def _key(data: CleanData, i: int, group_by: re.Pattern[str] | None) -> str:
     """The name of an example's group, or else the hash of its content."""
     match = group_by.search(data.examples[i].path.name) if group_by else None
-    return match.group(1) if match else data.sha256s[i]
+    return (match and match.group(1)) or data.sha256s[i]
 
 
 def _position(key: str) -> float:
     """A place in [0, 1) that depends on the text alone."""
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
+    return int.from_bytes(hashlib.sha256(os.fsencode(key)).digest()[:8], "big") / 2**64

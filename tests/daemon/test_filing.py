@@ -10,6 +10,7 @@ import pytest
 
 from daemon import filing
 from daemon.filing import Move, Outcome, choose_destinations, clean_name, place
+from daemon.identity import identity
 from tests.helpers import sha256
 
 DATA = b"some bytes"
@@ -41,8 +42,7 @@ def move(source: Path, destination: Path, root: Path | None = None, data: bytes 
         source=source,
         destination=destination,
         root=root or destination.parent,
-        size_bytes=found.st_size,
-        mtime_ns=found.st_mtime_ns,
+        identity=identity(found),
         sha256=sha256(data),
     )
 
@@ -60,7 +60,7 @@ def test_a_file_is_moved_with_its_bytes_and_times(folders: tuple[Path, Path]) ->
     one = move(source / "a.jpg", destination / "sub" / "a.jpg", destination)
     assert the_outcome(one) is Outcome.DONE
     assert one.destination.read_bytes() == DATA
-    assert one.destination.stat().st_mtime_ns == one.mtime_ns
+    assert one.destination.stat().st_mtime_ns == one.identity.mtime_ns
     assert files(source) == []
 
 
@@ -68,7 +68,7 @@ def test_across_file_systems_too(folders: tuple[Path, Path], other_disk: Path) -
     one = move(folders[0] / "a.jpg", other_disk / "a.jpg")
     assert the_outcome(one) is Outcome.DONE
     assert one.destination.read_bytes() == DATA
-    assert one.destination.stat().st_mtime_ns == one.mtime_ns
+    assert one.destination.stat().st_mtime_ns == one.identity.mtime_ns
     assert files(folders[0]) == []
     assert files(other_disk) == ["a.jpg"]
 
@@ -94,8 +94,8 @@ def test_a_move_may_be_repeated_wherever_it_was_interrupted(
     assert the_outcome(linked) is Outcome.DONE
 
     copied = move(source / "b.jpg", other_disk / "b.jpg")
-    copied.destination.write_bytes(DATA)
     (other_disk / ".moodsort-7.part").write_bytes(DATA)
+    os.link(other_disk / ".moodsort-7.part", copied.destination)
     assert the_outcome(copied) is Outcome.DONE
     assert files(source) == []
     assert files(other_disk) == ["b.jpg"]
@@ -119,6 +119,70 @@ def test_another_file_under_the_old_name_is_left_alone(folders: tuple[Path, Path
     one.destination.write_bytes(DATA)
     assert the_outcome(one) is Outcome.DONE
     assert one.source.read_bytes() == b"a new and other file"
+
+
+def test_another_file_that_looks_the_same_is_not_removed(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when an archive with whole seconds is unpacked over a file that is just being filed."""
+    source, destination = folders
+    one = move(source / "a.jpg", destination / "a.jpg")
+    link = os.link
+
+    def link_and_replace(*args: Path, **options: bool) -> None:
+        link(*args, **options)
+        one.source.unlink()
+        one.source.write_bytes(b"SOME BYTES")
+        os.utime(one.source, ns=(one.identity.mtime_ns,) * 2)
+
+    monkeypatch.setattr(filing.os, "link", link_and_replace)
+    assert the_outcome(one) is Outcome.DONE
+    assert one.destination.read_bytes() == DATA
+    assert one.source.read_bytes() == b"SOME BYTES"
+
+
+def test_a_file_that_is_written_to_on_the_way_stays(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, destination = folders
+    one = move(source / "a.jpg", destination / "a.jpg")
+    link = os.link
+
+    def link_and_write(*args: Path, **options: bool) -> None:
+        link(*args, **options)
+        with one.source.open("ab") as file:
+            file.write(b" and more")
+
+    monkeypatch.setattr(filing.os, "link", link_and_write)
+    assert the_outcome(one) is Outcome.GONE
+    assert one.source.read_bytes() == DATA + b" and more"
+    assert files(destination) == []
+
+
+def test_a_file_that_is_open_for_writing_stays(folders: tuple[Path, Path]) -> None:
+    one = move(folders[0] / "a.jpg", folders[1] / "a.jpg")
+    with one.source.open("r+b"):
+        assert the_outcome(one) is Outcome.GONE
+    assert the_outcome(one) is Outcome.DONE
+
+
+def test_a_time_that_no_database_takes(folders: tuple[Path, Path]) -> None:
+    source = folders[0] / "a.jpg"
+    source.write_bytes(DATA)
+    os.utime(source, (10_413_792_000, 10_413_792_000))  # the year 2300
+    one = move(source, folders[1] / "a.jpg")
+    assert one.identity.mtime_ns < 2**63
+    assert the_outcome(one) is Outcome.DONE
+
+
+def test_a_file_with_the_name_of_a_folder_is_gone_around(tmp_path: Path) -> None:
+    (tmp_path / "holiday").write_bytes(b"a file")
+    wanted = tmp_path / "holiday" / "deep" / "a.jpg"
+    chosen = choose_destinations([(7, wanted)], nothing_taken)[7]
+    assert chosen == tmp_path / "holiday-7" / "deep" / "a.jpg"
+    (tmp_path / "in").mkdir()
+    assert the_outcome(move(tmp_path / "in" / "a.jpg", wanted, tmp_path)) is Outcome.OCCUPIED
+    assert the_outcome(move(tmp_path / "in" / "a.jpg", chosen, tmp_path)) is Outcome.DONE
 
 
 def test_a_vanished_file_is_gone(folders: tuple[Path, Path]) -> None:
@@ -178,6 +242,18 @@ def test_a_file_in_a_protected_folder_stays(home_of_nobody: Path) -> None:
     assert the_outcome(one) is Outcome.STUCK
     assert files(source) == ["a.jpg"]
     assert files(destination) == []
+
+
+def test_an_unreadable_file_that_must_be_copied_stays(
+    home_of_nobody: Path, other_disk: Path
+) -> None:
+    other_disk.chmod(0o777)
+    one = move(home_of_nobody / "a.jpg", other_disk / "a.jpg")
+    one.source.chmod(0)
+    assert the_outcome(one) is Outcome.STUCK
+    assert files(other_disk) == []
+    one.source.chmod(stat.S_IRUSR)
+    assert the_outcome(one) is Outcome.DONE
 
 
 def test_a_destination_that_may_not_be_written_is_an_error(home_of_nobody: Path) -> None:

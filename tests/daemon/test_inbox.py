@@ -79,6 +79,37 @@ def test_folders_are_followed(inbox: Inbox) -> None:
     assert take(inbox, 1) == ["album/late/d"]
 
 
+def test_folders_may_leave_and_the_inbox_goes_on(inbox: Inbox) -> None:
+    (inbox.folder / "sub").mkdir()
+    inbox.start()
+    (inbox.folder / "sub").rename(inbox.folder.parent / "sub")
+    (inbox.folder / "a").write_bytes(b"1")
+    assert take(inbox, 1) == ["a"]
+
+
+def test_an_inbox_that_was_missing_is_watched_again(inbox: Inbox) -> None:
+    inbox.start()
+    away = inbox.folder.parent / "away"
+    inbox.folder.rename(away)
+    wait_until(lambda: inbox._missing, "the inbox is missed")
+    (away / "meanwhile").write_bytes(b"1")
+    away.rename(inbox.folder)
+    assert take(inbox, 1) == ["meanwhile"]
+    (inbox.folder / "after").write_bytes(b"1")
+    assert take(inbox, 1) == ["after"]
+
+
+def test_another_folder_in_place_of_the_inbox_ends_it(tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
+    box = Inbox(tmp_path / "inbox", settle_seconds=0.1, rescan_seconds=300, recursive=True)
+    box.start()
+    (tmp_path / "inbox").rename(tmp_path / "old")
+    (tmp_path / "inbox").mkdir()
+    wait_until(lambda: box.failure, "it ends")
+    assert "was replaced by another folder" in str(box.failure)
+    box.stop()
+
+
 def test_links_and_special_files_are_refused_and_reported_once(
     inbox: Inbox, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -107,7 +138,7 @@ def test_a_file_that_comes_again_while_its_namesake_is_in_flight(inbox: Inbox) -
     path.write_bytes(b"22")
     wait_until(lambda: inbox._in_flight.get(path), "the second is noticed")
     inbox.done(path)
-    assert inbox.settled.get(timeout=30).size_bytes == 2
+    assert inbox.settled.get(timeout=30).identity.size_bytes == 2
     inbox.done(path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import struct
 import threading
 import zlib
@@ -131,6 +132,33 @@ def test_names_that_are_no_text_are_filed_under_a_readable_one(service: Service)
     assert Path(row["destination_path"]).exists()
 
 
+def test_a_folder_with_the_name_of_a_failed_file(service: Service) -> None:
+    drop(service.place, "holiday", b"no image")
+    finished(service, "holiday")
+    drop(service.place, "holiday/bad.jpg", b"no image either")
+    row = finished(service, "bad.jpg")
+    assert Path(row["destination_path"]).parent.name == f"holiday-{row['id']}"
+    drop(service.place, "after-holiday.jpg", jpeg("sad", 20))
+    assert finished(service, "after-holiday.jpg")["state"] == "filed"
+
+
+def test_a_time_in_the_far_future(service: Service) -> None:
+    made = service.place.root / "future.jpg"
+    made.write_bytes(jpeg("sad", 21))
+    os.utime(made, (10_413_792_000, 10_413_792_000))  # the year 2300
+    made.rename(service.place.inbox / "future.jpg")
+    assert finished(service, "future.jpg")["state"] == "filed"
+
+
+def test_folders_that_are_moved_away_or_removed(service: Service) -> None:
+    for name in ("leaves", "vanishes"):
+        (service.place.inbox / name).mkdir()
+    (service.place.inbox / "leaves").rename(service.place.root / "left")
+    (service.place.inbox / "vanishes").rmdir()
+    drop(service.place, "after-leaving.jpg", jpeg("sad", 22))
+    assert finished(service, "after-leaving.jpg")["state"] == "filed"
+
+
 def test_links_are_not_followed(service: Service) -> None:
     secret = service.place.root / "secret.jpg"
     secret.write_bytes(jpeg("happy", 8))
@@ -230,6 +258,39 @@ def test_a_destination_that_vanishes_and_comes_back(place: Place) -> None:
         service.wait_drained(1)
         assert service.said().count("cannot go on") == 1
         assert service.stop() == 0
+
+
+def test_a_stop_while_it_waits_for_a_disk(place: Place) -> None:
+    with Service(place) as service:
+        service.wait_until_ready()
+        for folder in (place.happy, place.sad):
+            folder.rmdir()
+        for n in range(100):
+            drop(place, f"{n}.jpg", jpeg("happy", n % 5))
+        service.wait_for(lambda: "cannot go on" in service.said(), "it says that it waits")
+        assert service.stop() == 0
+        assert "Stopped: " in service.said()
+    assert len(place.files(place.inbox)) == 100
+    with Service(place, "--settle-seconds", "0.2") as second:
+        second.wait_drained(100)
+        assert second.stop() == 0
+
+
+def test_a_locked_database_is_waited_for_and_does_not_hinder_a_stop(place: Place) -> None:
+    with Service(place) as service:
+        service.wait_until_ready()
+        other = sqlite3.connect(place.database, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        drop(place, "a.jpg", jpeg())
+        service.wait_for(lambda: "cannot go on" in service.said(), "it says that it waits")
+        other.execute("ROLLBACK")
+        service.wait_drained(1)
+        other.execute("BEGIN IMMEDIATE")
+        drop(place, "b.jpg", jpeg())
+        service.wait_for(lambda: service.said().count("cannot go on") == 2, "it waits again")
+        assert service.stop() == 0
+        other.close()
+    assert (place.inbox / "b.jpg").exists()
 
 
 def test_sort_files_what_lies_there_and_exits(place: Place) -> None:

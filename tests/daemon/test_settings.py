@@ -56,6 +56,11 @@ def test_names_that_are_no_paths_stay(config: Path) -> None:
         ("inbox = 3", "inbox in "),
         ("recursive = 3", "recursive in "),
         ("inbox = ", "no valid TOML"),
+        ("batch_size = 1.7", "batch_size in .*1.7 is not a valid"),
+        ("batch_size = inf", "batch_size in "),
+        ("settle_seconds = nan", "settle_seconds in .*nan is no number"),
+        ('inbox = "~nosuchuser/x"', "inbox in "),
+        ('inbox = "a\\u0000b"', "inbox in .*null byte"),
     ],
 )
 def test_a_bad_file_is_a_sentence_that_names_the_key(
@@ -71,6 +76,16 @@ def test_a_bad_file_is_a_sentence_that_names_the_key(
 def test_a_bad_variable_is_named() -> None:
     with pytest.raises(SettingsError, match="MOODSORT_POLL: 'perhaps' is not a valid boolean"):
         load(None, {"MOODSORT_POLL": "perhaps"}, {})
+
+
+def test_an_empty_variable_is_as_good_as_none() -> None:
+    assert load(None, {"MOODSORT_INBOX": "", "MOODSORT_POLL": ""}, {}) == Settings()
+
+
+def test_links_in_a_circle_are_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(SettingsError, match="cannot be followed"):
+        load(None, {}, {"inbox": tmp_path / "loop"})
 
 
 def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:

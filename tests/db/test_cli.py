@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -74,10 +75,23 @@ def test_filters(filled: Place) -> None:
     assert rows(filled, "--since", tomorrow) == []
 
 
-def test_a_bad_time_is_a_sentence(filled: Place) -> None:
-    result = ask(filled, "results", "--since", "yesterday-ish")
+@pytest.mark.parametrize("time", ["yesterday-ish", "999999w", "0001-01-01T00:00+23:59"])
+def test_a_bad_time_is_a_sentence(filled: Place, time: str) -> None:
+    result = ask(filled, "results", "--since", time)
     assert result.exit_code == 2
-    assert "'yesterday-ish' is no time like" in result.stderr
+    assert f"'{time}' is no time like" in result.stderr
+
+
+def test_a_damaged_page_is_a_sentence(filled: Place) -> None:
+    with sqlite3.connect(filled.database) as link:
+        link.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    link.close()
+    with filled.database.open("r+b") as file:
+        file.seek(4096 * 2)
+        file.write(b"\xff" * 4096 * 20)
+    result = ask(filled, "results", "--json")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: The database {filled.database} cannot be used: ")
 
 
 def test_csv_has_a_header_and_all_rows(filled: Place) -> None:

@@ -8,7 +8,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from db.engine import open_for_reading, open_for_writing
-from db.errors import LedgerError
+from db.errors import LedgerError, LedgerUnavailable
 from db.schema import NEWEST, Base
 
 
@@ -82,5 +82,31 @@ def test_a_place_that_cannot_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(LedgerError, match="cannot be made"):
         open_for_writing(str(tmp_path / "file" / "a.db"))
-    with pytest.raises(LedgerError, match="no database URL"):
-        open_for_writing("://nonsense")
+
+
+@pytest.mark.parametrize("url", ["://nonsense", "nosuch://x", "http://[", "postgresql+nosuch://x"])
+def test_a_url_that_cannot_be_used_is_a_sentence(url: str) -> None:
+    for opening in (open_for_reading, open_for_writing):
+        with pytest.raises(LedgerError, match=r"cannot be used|no database URL"):
+            opening(url)
+
+
+def test_a_url_of_sqlite_is_the_same_as_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.db"
+    open_for_writing(f"sqlite:///{path}").dispose()
+    assert path.is_file()
+    open_for_reading(str(path)).dispose()
+    open_for_reading(f"sqlite:///{path}").dispose()
+    with pytest.raises(LedgerError, match="There is no database"):
+        open_for_reading(f"sqlite:///{tmp_path}/none.db")
+
+
+def test_a_locked_database_is_worth_waiting_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    open_for_writing(str(path)).dispose()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LedgerUnavailable, match="locked"):
+        open_for_writing(str(path))
+    other.close()
+    open_for_writing(str(path)).dispose()

@@ -149,7 +149,7 @@ def test_threads_take_turns(ledger: Ledger, place: Place) -> None:
 def test_a_locked_database_is_unavailable_and_then_takes_the_same_call(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("db.engine.BUSY_TIMEOUT_MS", 50)
+    monkeypatch.setattr("db.engine.WRITER_PATIENCE_MS", 50)
     ledger = Ledger(open_for_writing(str(place.database)))
     other = sqlite3.connect(place.database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

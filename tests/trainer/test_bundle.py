@@ -117,11 +117,11 @@ def test_unreadable_json_is_refused(copy: Path) -> None:
 
 def test_a_file_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.zip").write_bytes(b"no zip")
-    with pytest.raises(BundleError, match="is no model bundle"):
+    with pytest.raises(BundleError, match=r"model\.zip is damaged"):
         load(str(tmp_path / "model.zip"))
     with zipfile.ZipFile(tmp_path / "empty.zip", "w") as zipped:
         zipped.writestr("readme.txt", "nothing")
-    with pytest.raises(BundleError, match="is no model bundle"):
+    with pytest.raises(BundleError, match=r"is no model bundle: model\.keras is missing"):
         load(str(tmp_path / "empty.zip"))
 
 

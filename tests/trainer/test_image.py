@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import random
 import struct
@@ -117,6 +118,19 @@ def test_no_image() -> None:
 def test_a_truncated_jpeg_is_refused(share: float) -> None:
     whole = jpeg(size=(300, 300))
     assert code(whole[: int(len(whole) * share)]) == "truncated"
+
+
+def test_a_damaged_avif_is_refused(face: Image.Image) -> None:
+    data = bytearray(encoded(face, "AVIF"))
+    codes = set()
+    for at in range(len(data) // 2, len(data), 40):
+        broken = data.copy()
+        broken[at : at + 20] = b"\xff" * 20
+        with contextlib.suppress(ImageError):
+            decode(bytes(broken), GRAY)
+            continue
+        codes.add(code(bytes(broken)))
+    assert "damaged" in codes
 
 
 def test_garbage_behind_a_jpeg_is_ignored() -> None:

@@ -1,0 +1,21 @@
+"""Is it still the same file? What tells, of all that the system knows of one."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+LARGEST = 2**63 - 1
+"""What databases take; file systems know times beyond the year 2262, which is more."""
+
+
+class Identity(NamedTuple):
+    """A file's size in bytes and its modification time in nanoseconds since 1970."""
+
+    size_bytes: int
+    mtime_ns: int
+
+
+def identity(found: os.stat_result) -> Identity:
+    """Of a file that was looked at; two that differ show that it was changed between."""
+    return Identity(found.st_size, max(-LARGEST, min(found.st_mtime_ns, LARGEST)))
