@@ -21,7 +21,7 @@ BRIGHTNESS = 45.0
 """In steps of 0 to 255."""
 ERASED = 0.35
 """Largest side of the erased rectangle, as a share of the image's side."""
-MIXUP_ALPHA = 0.2
+MIXUP_ALPHA = 0.3
 
 
 def augment(images: Tensor, labels: Tensor, weights: Tensor, *, seed: Tensor) -> tuple[Any, ...]:

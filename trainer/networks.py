@@ -121,7 +121,7 @@ def _adamw_cosine(steps: int) -> keras.optimizers.Optimizer:
         1e-5, steps - warm_up, warmup_target=2e-3, warmup_steps=warm_up
     )
     momentum = min(0.999, 1 - 10 / (10 + steps))
-    adamw = keras.optimizers.AdamW(rate, weight_decay=0.02, use_ema=True, ema_momentum=momentum)
+    adamw = keras.optimizers.AdamW(rate, weight_decay=0.05, use_ema=True, ema_momentum=momentum)
     adamw.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     return adamw
 
@@ -145,7 +145,7 @@ NETWORKS = {
             input=InputSpec(48, 48, 1),
             build=compact,
             optimizer=_adamw_cosine,
-            epochs=50,
+            epochs=60,
             batch_size=64,
             label_smoothing=0.1,
             augment=True,
