@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 SUMMARY_SECONDS = 10.0
 """How often a busy service says what it did, instead of a line for each image."""
 
+QUIET_SECONDS = 1.0
+"""After this long without work it says so at once."""
+
 FEW = 4
 """Batches up to this size are told image by image."""
 
@@ -112,7 +115,7 @@ class Reporter:
     def __init__(self) -> None:
         self.tally = Tally()
         self._told = 0
-        self._told_at = time.monotonic()
+        self._told_at = self._filed_at = time.monotonic()
 
     def display(self) -> AbstractContextManager[object]:
         """What to show while the service runs."""
@@ -120,11 +123,13 @@ class Reporter:
 
     def ready(self) -> None:
         """Called when the service begins to take images."""
+        self._told_at = time.monotonic()
         log.info("ready")
 
     def filed(self, filed: Sequence[Filed]) -> None:
         """Called by the pipeline after each batch."""
         self.tally.add(filed)
+        self._filed_at = time.monotonic()
         for one in filed:
             if one.decision.error_code or len(filed) <= FEW:
                 _tell(one)
@@ -135,21 +140,22 @@ class Reporter:
         """Called a few times a second by the service."""
         now = time.monotonic()
         new = self.tally.done - self._told
-        if new and now - self._told_at >= SUMMARY_SECONDS:
-            self._tell_many(new, now)
+        is_quiet = now - self._filed_at >= QUIET_SECONDS
+        if new and (is_quiet or now - self._told_at >= SUMMARY_SECONDS):
+            self._tell_many(new)
         elif not new:
             self._told_at = now
 
     def close(self) -> None:
         """Say what is not yet said."""
         if new := self.tally.done - self._told:
-            self._tell_many(new, time.monotonic())
+            self._tell_many(new)
 
-    def _tell_many(self, new: int, now: float) -> None:
-        rate = new / max(1e-3, now - self._told_at)
+    def _tell_many(self, new: int) -> None:
+        rate = new / max(1e-3, self._filed_at - self._told_at)
         log.info("filed", extra={"images": new, "per_second": f"{rate:.1f}"} | _counts(self.tally))
         self._told += new
-        self._told_at = now
+        self._told_at = time.monotonic()
 
 
 def _counts(tally: Tally) -> dict[str, int]:
@@ -191,6 +197,7 @@ class LiveReporter(Reporter):
         """From now on there is something to tell."""
         super().ready()
         self._ready = True
+        self._recent = [(time.monotonic(), self.tally.done)]
 
     def _line(self) -> Text:
         now = time.monotonic()

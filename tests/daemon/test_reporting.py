@@ -40,6 +40,25 @@ def test_few_images_are_told_one_by_one_and_many_together(
     assert (reporter.tally.happy, reporter.tally.sad, reporter.tally.failed) == (1, 30, 1)
 
 
+def test_a_burst_is_told_when_it_is_over(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    now = 1000.0
+    monkeypatch.setattr("daemon.reporting.time.monotonic", lambda: now)
+    reporter = Reporter()
+    now += 2.0
+    reporter.filed(filed("sad", 30))
+    reporter.tick()
+    assert caplog.records == []
+    now += 1.5
+    reporter.tick()
+    assert vars(caplog.records[-1])["images"] == 30
+    assert vars(caplog.records[-1])["per_second"] == "15.0"
+    reporter.close()
+    assert len(caplog.records) == 1
+
+
 def test_the_live_line_tells_what_waits_and_what_is_done(tmp_path: Path) -> None:
     reporter = LiveReporter(tmp_path, recursive=True)
     for n in range(3):
