@@ -94,7 +94,6 @@ class Inbox:
         self.folder = folder
         self.settled: queue.Queue[SettledFile] = queue.Queue(capacity)
         self.drained = threading.Event()
-        self.refused = 0
         self._rescan_seconds = rescan_seconds
         self._recursive = recursive
         self._watching = not (poll or once)
@@ -138,6 +137,14 @@ class Inbox:
             self._news.put(_Seen(path, ended, folder))
         else:
             self._overflown = True
+
+    def leave_alone(self, path: Path, reason: str) -> None:
+        """Say once that a file is not to be filed; it stays where it is."""
+        if path in self._reported:
+            return
+        if len(self._reported) < MOST_REMEMBERED:
+            self._reported.add(path)
+        log.warning("left alone: %s", reason, extra={"file": path})
 
     def _run(self) -> None:
         try:
@@ -200,14 +207,10 @@ class Inbox:
             self._tracker.note(path, ended=ended)
 
     def _refuse(self, path: Path) -> None:
-        """Links and special files are never opened; say so once."""
-        if not os.path.lexists(path) or path in self._reported:
-            return
-        if len(self._reported) < MOST_REMEMBERED:
-            self._reported.add(path)
-        self.refused += 1
-        kind = "a symbolic link" if path.is_symlink() else "no regular file"
-        log.warning("left alone: it is %s", kind, extra={"file": path})
+        """Links and special files are never opened."""
+        if os.path.lexists(path):
+            is_link = path.is_symlink()
+            self.leave_alone(path, "it is a symbolic link" if is_link else "it is no regular file")
 
     def _scan_soon(self) -> None:
         self._scans = deque([self._walk(self.folder)])

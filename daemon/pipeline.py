@@ -188,7 +188,7 @@ class Pipeline:
         claims = []
         for id, file in zip(ids, files, strict=True):
             if id is None:
-                log.warning("left alone: another service has claimed it", extra={"file": file.path})
+                self._inbox.leave_alone(file.path, "another service has claimed it")
                 self._inbox.done(file.path)
             else:
                 reading = self._readers.submit(classifier.read, file.path, self._bundle.info.input)
@@ -241,7 +241,7 @@ class Pipeline:
         for id, path in sources.items():
             self._inbox.done(path, again=outcomes[id] is Outcome.GONE)
             if outcomes[id] is Outcome.STUCK:
-                log.warning("left alone: it may not be moved away", extra={"file": path})
+                self._inbox.leave_alone(path, "it may not be moved away")
         self._on_filed(
             [Filed(d, sources[d.id]) for d in decisions if outcomes[d.id] is Outcome.DONE]
         )

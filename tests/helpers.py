@@ -10,10 +10,12 @@ import os
 import random
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +51,19 @@ def encoded(image: Image.Image, file_format: str, **options: Any) -> bytes:
     out = io.BytesIO()
     image.save(out, file_format, **options)
     return out.getvalue()
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A PNG that says it is that large, and is small."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    rows = zlib.compress(b"\0" * 100_000)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows)
 
 
 def sha256(data: bytes) -> str:

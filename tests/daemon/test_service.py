@@ -5,28 +5,22 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import struct
 import threading
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.helpers import Place, Service, jpeg, json_lines, moodsort, sha256, wait_until
-
-
-def png_of(width: int, height: int) -> bytes:
-    """A PNG that says it is that large, and is small."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    rows = zlib.compress(b"\0" * 100_000)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows)
+from tests.helpers import (
+    Place,
+    Service,
+    jpeg,
+    json_lines,
+    moodsort,
+    png_of,
+    sha256,
+    wait_until,
+)
 
 
 @pytest.fixture(scope="module")
