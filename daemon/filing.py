@@ -173,26 +173,16 @@ def _appear(move: Move) -> _Appeared:
 
 def _link(move: Move) -> Outcome:
     try:
-        os.link(move.source, move.destination, follow_symlinks=False)
-    except FileExistsError:
-        return Outcome.OCCUPIED
+        return _take_name(move.source, move.destination)
     except FileNotFoundError:
         return _missing(move)
+    except PermissionError:
+        if os.access(move.destination.parent, os.W_OK | os.X_OK, effective_ids=True):
+            return Outcome.STUCK
+        raise
     except OSError as error:
         if error.errno == errno.EXDEV:
             return _copy(move)
-        if error.errno in NO_LINKS:
-            return _rename(move)
-        raise
-    return Outcome.DONE
-
-
-def _rename(move: Move) -> Outcome:
-    try:
-        return _take_name(move.source, move.destination)
-    except PermissionError:
-        if os.access(move.destination.parent, os.W_OK | os.X_OK):
-            return Outcome.STUCK
         raise
 
 
