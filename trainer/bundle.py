@@ -11,8 +11,9 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ from trainer import backend
 from trainer.dataset import CLASSES
 from trainer.errors import BundleError
 from trainer.image import InputSpec
+
+if TYPE_CHECKING:
+    from trainer.gradcam import Explainer
 
 FORMAT = 1
 MODEL_FILE = "model.keras"
@@ -103,6 +107,7 @@ class Predictor:
         import tensorflow as tf
 
         self.spec = InputSpec(*model.input_shape[1:])
+        self._model = model
         self._graph: Callable[[Any], Any] = tf.function(
             lambda images: model(images, training=False),
             input_signature=[tf.TensorSpec((None, *self.spec.shape), tf.uint8)],
@@ -110,14 +115,25 @@ class Predictor:
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """What the network says, float32 (n,), of uint8 images (n, height, width, channels)."""
-        largest = BATCH_SHAPES[-1]
-        parts = [self._padded(pixels[i : i + largest]) for i in range(0, len(pixels), largest)]
+        return self.at(np.arange(len(pixels)), pixels)
+
+    def at(self, rows: NDArray[np.int64], pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The same of some rows of images that need not fit into memory, float32 (len(rows),)."""
+        size = BATCH_SHAPES[-1]
+        parts = [self._padded(pixels[rows[i : i + size]]) for i in range(0, len(rows), size)]
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
     def warm(self) -> None:
         """Run each batch shape once, so that no image pays for the preparation."""
         for size in BATCH_SHAPES:
             self(np.zeros((size, *self.spec.shape), np.uint8))
+
+    @cached_property
+    def explainer(self) -> Explainer | None:
+        """What draws Grad-CAM maps; None where the network does not allow it."""
+        from trainer.gradcam import explainer
+
+        return explainer(self._model)
 
     def _padded(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         size = next(size for size in BATCH_SHAPES if size >= len(pixels))
@@ -145,6 +161,15 @@ class Bundle:
     def classify(self, pixels: NDArray[np.uint8]) -> list[Verdict]:
         """One verdict an image of uint8 (n, height, width, c)."""
         return [self._verdict(float(p)) for p in self.p_sad(pixels)]
+
+    def explain(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """Where in uint8 images (n, height, width, c) the network found what it calls them for.
+
+        float32 (n, height, width) in [0, 1], 1 where there is most of it in that image; None where
+        the network does not look at places (see `trainer.gradcam`).
+        """
+        draw = self._predictor.explainer
+        return draw(pixels, self.p_sad(pixels) >= self.info.threshold) if draw else None
 
     def warm(self) -> None:
         """Make the first call as fast as the later ones."""

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from trainer.errors import DataError, ImageError
 from trainer.image import InputSpec, decode
 
-TILE = InputSpec(120, 120, 3)
-CAPTION = 28
-"""Pixels below a tile, for two lines."""
+THUMBNAIL = InputSpec(120, 120, 3)
 LETTERS = 20
-"""Characters of the default font that fit below a tile."""
+"""Characters of a line that fit below a tile, however large it is."""
 COLUMNS = 8
 MOST = 400
 """Tiles on a sheet; what is beyond is not shown."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture with two short lines below it: a word on it, and its name."""
+
+    picture: Image.Image
+    word: str
+    name: str
 
 
 def save(items: Sequence[tuple[Path, str]], to: Path) -> None:
@@ -35,22 +43,30 @@ def save(items: Sequence[tuple[Path, str]], to: Path) -> None:
 
 def draw(items: Sequence[tuple[Path, str]]) -> Image.Image:
     """A sheet of the first `MOST` files, each with its name and a word; gray if undecodable."""
-    shown = items[:MOST]
-    rows = max(1, -(-len(shown) // COLUMNS))
-    sheet = Image.new("RGB", (COLUMNS * TILE.width, rows * (TILE.height + CAPTION)), "white")
+    return arrange([Tile(_thumbnail(path), word, path.name) for path, word in items[:MOST]])
+
+
+def arrange(tiles: Sequence[Tile]) -> Image.Image:
+    """A sheet of `tiles`, `COLUMNS` in a row; their pictures are all of one size."""
+    width, height = tiles[0].picture.size if tiles else (THUMBNAIL.width, THUMBNAIL.height)
+    font = ImageFont.load_default(width / 12)
+    line = width // 10
+    step = height + 2 * line + 4
+    rows = max(1, -(-len(tiles) // COLUMNS))
+    sheet = Image.new("RGB", (COLUMNS * width, rows * step), "white")
     pen = ImageDraw.Draw(sheet)
-    for number, (path, word) in enumerate(shown):
-        x = number % COLUMNS * TILE.width
-        y = number // COLUMNS * (TILE.height + CAPTION)
-        sheet.paste(_thumbnail(path), (x, y))
-        name = path.name.encode("ascii", "replace").decode()
-        pen.text((x + 2, y + TILE.height + 1), word[:LETTERS], "darkred")
-        pen.text((x + 2, y + TILE.height + 13), name[:LETTERS], "black")
+    for number, tile in enumerate(tiles):
+        x = number % COLUMNS * width
+        y = number // COLUMNS * step
+        sheet.paste(tile.picture, (x, y))
+        name = tile.name.encode("ascii", "replace").decode()
+        pen.text((x + 2, y + height + 1), tile.word[:LETTERS], "darkred", font)
+        pen.text((x + 2, y + height + 1 + line), name[:LETTERS], "black", font)
     return sheet
 
 
 def _thumbnail(path: Path) -> Image.Image:
     try:
-        return Image.fromarray(decode(path.read_bytes(), TILE).pixels)
+        return Image.fromarray(decode(path.read_bytes(), THUMBNAIL).pixels)
     except (ImageError, OSError):
-        return Image.new("RGB", (TILE.width, TILE.height), "lightgray")
+        return Image.new("RGB", (THUMBNAIL.width, THUMBNAIL.height), "lightgray")

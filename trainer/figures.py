@@ -7,14 +7,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 from sklearn import metrics
 
 from trainer.dataset import CLASSES
 from trainer.evaluation import Judged, Metrics, bins_of
 
 DPI = 100
+
+SIDE = 144
+"""Pixels of either side of an enlarged image."""
+GAP = 4
+"""White pixels around it."""
+HEAT_AT_LEAST, HEAT_AT_MOST = 0.2, 0.65
+"""How much of an image the colour covers, where it is coldest and where it is hottest."""
 
 
 def curves(history: Mapping[str, Sequence[float]]) -> bytes:
@@ -66,6 +75,28 @@ def reliability(judged: Judged, threshold: float) -> bytes:
     right.set(xlabel="sad from this probability on", title="balanced accuracy by threshold")
     right.legend()
     return _png(figure)
+
+
+def with_heat(pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> Image.Image:
+    """An image above itself in gray under its heat, from blue at 0 to red at 1.
+
+    `pixels`: (height, width, channels) as the network sees it; `heat`: (height, width) in [0, 1].
+    """
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    # Enlarging by boxes leaves the network's pixels visible.
+    seen = image.resize((SIDE, SIDE), Image.Resampling.BOX)
+    smooth = Image.fromarray(heat).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    both = Image.new("RGB", (SIDE + 2 * GAP, 2 * (SIDE + GAP)), "white")
+    both.paste(seen, (GAP, GAP))
+    both.paste(_heated(seen.convert("L"), np.asarray(smooth, np.float32)), (GAP, SIDE + GAP))
+    return both
+
+
+def _heated(gray: Image.Image, heat: NDArray[np.float32]) -> Image.Image:
+    colours = Image.fromarray(colormaps["turbo"](heat, bytes=True)).convert("RGB")
+    cover = HEAT_AT_LEAST + (HEAT_AT_MOST - HEAT_AT_LEAST) * heat.clip(0, 1)
+    mask = Image.fromarray((cover * 255).astype(np.uint8))
+    return Image.composite(colours, gray.convert("RGB"), mask)
 
 
 def _balanced(labels: NDArray[np.int64], p: NDArray[np.floating], threshold: float) -> float:

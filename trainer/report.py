@@ -5,16 +5,26 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from trainer import contact_sheet, figures
-from trainer.evaluation import Judged, Metrics, intervals, measure
+from trainer.bundle import Bundle
+from trainer.contact_sheet import Tile
+from trainer.dataset import CLASSES
+from trainer.errors import ImageError
+from trainer.evaluation import Decision, Judged, Metrics, decisions, intervals, measure
+from trainer.image import InputSpec, decode
 
 MISTAKES = 32
 """How many of the most confident mistakes are shown."""
+
+EXPLAINED = 8
+"""How many of the surest right decisions of each class are explained, and of the mistakes."""
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
@@ -24,6 +34,13 @@ th, td { padding: .25rem .75rem; border-bottom: 1px solid #ddd; text-align: left
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
 img { max-width: 100%; }
 code { overflow-wrap: anywhere; }
+"""
+
+EXPLANATION = """<h2>What decided</h2>
+<p>Each image as the network saw it, and below it where the network found what spoke for its answer:
+red most, blue nothing (Grad-CAM, each image on a scale of its own, in coarse cells smoothed over).
+It tells where the network looked, right or wrong; it is no proof that the answer is right, nor that
+it was found for a good reason.</p>
 """
 
 FIGURES = {
@@ -43,13 +60,16 @@ def render(
     parts: Mapping[str, Judged],
     threshold: float,
     history: Mapping[str, Sequence[float]] | None = None,
+    bundle: Bundle | None = None,
 ) -> str:
     """The page: `facts` as a table, the figures of each of the `parts`, pictures of the last.
 
-    `history`: figures by epoch, where the model was just trained.
+    `history`: figures by epoch, where the model was just trained. `bundle`: the model, to ask it
+    what decided.
     """
     measured = {name: measure(part.labels, part.p_sad, threshold) for name, part in parts.items()}
     last, judged = list(parts.items())[-1]
+    decided = decisions(judged, threshold)
     sections = [
         f"<h1>{html.escape(title)}</h1>",
         _facts(facts),
@@ -61,8 +81,10 @@ def render(
         _picture(figures.confusion(measured[last], last), "confusion matrix"),
         _picture(figures.trade_offs(judged), "precision-recall and ROC curves"),
         _picture(figures.reliability(judged, threshold), "reliability, and accuracy by threshold"),
-        _mistakes(judged, threshold),
+        _mistakes(decided),
     ]
+    if bundle:
+        sections += _explained(decided, bundle)
     if history:
         sections += ["<h2>Learning</h2>", _picture(figures.curves(history), "learning curves")]
     body = "\n".join(sections)
@@ -97,26 +119,71 @@ def _table(parts: Mapping[str, Judged], measured: Mapping[str, Metrics], thresho
     return _rows(rows)
 
 
-def _mistakes(judged: Judged, threshold: float) -> str:
-    called = judged.p_sad >= threshold
-    wrong = np.flatnonzero(called != (judged.labels == 1))
-    sure = np.where(called, judged.p_sad, 1 - judged.p_sad)
-    worst = wrong[np.argsort(-sure[wrong])][:MISTAKES]
-    if not len(worst):
+def _mistakes(decided: Sequence[Decision]) -> str:
+    """The most confident of the mistakes; `decided` is in that order."""
+    wrong = [decision for decision in decided if not decision.right]
+    if not wrong:
         return "<p>There are no mistakes.</p>"
-    shown: list[tuple[Path, str]] = [
-        (judged.paths[i], f"called {'sad' if called[i] else 'happy'} {sure[i]:.2f}") for i in worst
-    ]
-    sheet = io.BytesIO()
-    contact_sheet.draw(shown).save(sheet, "PNG")
+    shown = [(d.path, f"called {d.called} {d.probability:.2f}") for d in wrong[:MISTAKES]]
     return (
         f"<h3>The most confident of {len(wrong)} mistakes</h3>"
-        f"{_picture(sheet.getvalue(), 'the most confident mistakes')}"
+        f"{_sheet(contact_sheet.draw(shown), 'the most confident mistakes')}"
     )
+
+
+def _explained(decided: Sequence[Decision], bundle: Bundle) -> Iterator[str]:
+    """Where the network found what decided, in the surest decisions of each kind."""
+    kinds = {
+        f"rightly called {name}": [d for d in decided if d.right and d.called == name]
+        for name in CLASSES
+    }
+    kinds["called wrongly"] = [d for d in decided if not d.right]
+    sheets = [
+        f"<h3>The surest {kind}</h3>{_sheet(contact_sheet.arrange(tiles), kind)}"
+        for kind, some in kinds.items()
+        if (tiles := _tiles(some, bundle))
+    ]
+    if sheets:
+        yield EXPLANATION
+        yield from sheets
+
+
+def _tiles(some: Sequence[Decision], bundle: Bundle) -> list[Tile]:
+    """The first of `some` as the network sees them, with their heat; none if it has none."""
+    seen = list(islice(_seen(some, bundle.info.input), EXPLAINED))
+    maps = bundle.explain(np.stack([pixels for _, pixels in seen])) if seen else None
+    if maps is None:
+        return []
+    return [
+        Tile(
+            figures.with_heat(pixels, heat),
+            f"{d.called} {d.probability:.2f}, is {d.truth}",
+            d.path.name,
+        )
+        for (d, pixels), heat in zip(seen, maps, strict=True)
+    ]
+
+
+def _seen(
+    some: Sequence[Decision], spec: InputSpec
+) -> Iterator[tuple[Decision, NDArray[np.uint8]]]:
+    """Each with its image, (height, width, channels); without those that are gone by now."""
+    for decision in some:
+        try:
+            pixels = decode(decision.path.read_bytes(), spec).pixels
+        except (OSError, ImageError):
+            continue
+        yield decision, pixels
 
 
 def _rows(rows: Iterable[str]) -> str:
     return f"<table>{''.join(rows)}</table>"
+
+
+def _sheet(image: Image.Image, about: str) -> str:
+    png = io.BytesIO()
+    image.save(png, "PNG")
+    return _picture(png.getvalue(), about)
 
 
 def _picture(png: bytes, about: str) -> str:

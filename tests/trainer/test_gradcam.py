@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.helpers import jpeg
+from trainer import backend, evaluation
+from trainer.bundle import SHIPPED, Bundle, Predictor, load
+from trainer.evaluation import Judged
+from trainer.report import render
+
+backend.start()
+
+import keras  # noqa: E402
+from keras import layers  # noqa: E402
+
+from trainer.gradcam import explainer  # noqa: E402
+from trainer.networks import NETWORKS, network  # noqa: E402
+
+SIDE = 32
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Bundle:
+    return load(SHIPPED)
+
+
+def noise(count: int, shape: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng(5).integers(0, 256, (count, *shape), dtype=np.uint8)
+
+
+def bright_is_sad(sureness: float = 4.0) -> keras.Model:
+    """One channel sees what is bright and speaks for sad, the other what is dark and for happy."""
+    see = layers.Conv2D(2, 1, activation="relu")
+    decide = layers.Dense(1, activation="sigmoid")
+    model = keras.Sequential(
+        [
+            keras.Input((SIDE, SIDE, 1), dtype="uint8"),
+            layers.Rescaling(1 / 127.5, -1),
+            see,
+            layers.AveragePooling2D(4),
+            layers.GlobalAveragePooling2D(),
+            decide,
+        ]
+    )
+    see.set_weights([np.array([[[[1.0, -1.0]]]]), np.array([-0.5, -0.5])])
+    decide.set_weights([np.array([[sureness], [-sureness]]), np.zeros(1)])
+    return model
+
+
+def bright_and_dark_corner() -> np.ndarray:
+    pixels = np.full((1, SIDE, SIDE, 1), 127, np.uint8)
+    pixels[:, :8, :8] = 255
+    pixels[:, -8:, -8:] = 20
+    return pixels
+
+
+def shares_of_corners(heat: np.ndarray) -> tuple[float, float]:
+    """How much of the heat lies at the top left and at the bottom right."""
+    return float(heat[:12, :12].sum() / heat.sum()), float(heat[-12:, -12:].sum() / heat.sum())
+
+
+def assert_are_maps(maps: np.ndarray | None, shape: tuple[int, ...]) -> None:
+    assert maps is not None
+    assert maps.shape == shape
+    assert maps.dtype == np.float32
+    assert maps.min() >= 0
+    assert maps.max() <= 1
+
+
+@pytest.mark.parametrize("sureness", [4.0, 1e5])
+def test_the_heat_lies_where_the_explained_class_is_seen(sureness: float) -> None:
+    """Also where the network is so sure that its sigmoid has no gradient any more."""
+    model = bright_is_sad(sureness)
+    explain = explainer(model)
+    assert explain is not None
+    pixels = np.repeat(bright_and_dark_corner(), 2, axis=0)
+    assert (Predictor(model)(pixels) == 1).all() == (sureness > 1000)
+    sad, happy = explain(pixels, np.array([True, False]))
+    assert shares_of_corners(sad) == pytest.approx((1, 0), abs=0.01)
+    assert shares_of_corners(happy) == pytest.approx((0, 1), abs=0.01)
+    assert sad.max() == happy.max() == pytest.approx(1)
+
+
+def test_where_nothing_speaks_for_the_class_there_is_no_heat() -> None:
+    explain = explainer(bright_is_sad())
+    assert explain is not None
+    gray = np.full((1, SIDE, SIDE, 1), 127, np.uint8)
+    assert not explain(gray, np.array([True])).any()
+
+
+def test_a_bundle_explains_what_it_decided(shipped: Bundle) -> None:
+    info = replace(shipped.info, input=replace(shipped.info.input, height=SIDE, width=SIDE))
+    bundle = Bundle(info, "", Predictor(bright_is_sad()))
+    bright, dark = np.repeat(bright_and_dark_corner(), 2, axis=0)
+    bright[-8:, -8:] = 60
+    dark[:8, :8] = 200
+    maps = bundle.explain(np.stack([bright, dark]))
+    assert maps is not None
+    assert [v.label for v in bundle.classify(np.stack([bright, dark]))] == ["sad", "happy"]
+    assert shares_of_corners(maps[0])[0] > 0.99
+    assert shares_of_corners(maps[1])[1] > 0.99
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_every_network_can_be_explained_and_stays_as_it_is(name: str) -> None:
+    net = network(name)
+    model = net.build(net.input)
+    before = model.to_json()
+    explain = explainer(model)
+    assert explain is not None
+    maps = explain(noise(3, net.input.shape), np.array([True, False, True]))
+    assert_are_maps(maps, (3, net.input.height, net.input.width))
+    assert model.to_json() == before
+
+
+def test_answers_do_not_depend_on_the_number_of_images(shipped: Bundle) -> None:
+    pixels = noise(19, shipped.info.input.shape)
+    together = shipped.explain(pixels)
+    assert_are_maps(together, (19, *shipped.info.input.shape[:2]))
+    alone = shipped.explain(pixels[17:18])
+    assert alone is not None
+    np.testing.assert_allclose(alone[0], together[17], atol=1e-3)  # type: ignore[index]
+    nothing = shipped.explain(pixels[:0])
+    assert nothing is not None
+    assert nothing.shape == (0, *shipped.info.input.shape[:2])
+
+
+def spatial_in_a_nested_network() -> keras.Model:
+    image = keras.Input((SIDE, SIDE, 3), dtype="uint8")
+    backbone = keras.Sequential([keras.Input((SIDE, SIDE, 3)), layers.Conv2D(4, 3, strides=2)])
+    backbone.trainable = False
+    x = layers.GlobalAveragePooling2D(keepdims=True)(backbone(layers.Rescaling(1 / 255)(image)))
+    x = layers.Dense(1)(layers.Flatten()(x))
+    return keras.Model(image, layers.Activation("sigmoid")(x))
+
+
+def test_a_frozen_network_inside_a_network_is_looked_into() -> None:
+    explain = explainer(spatial_in_a_nested_network())
+    assert explain is not None
+    maps = explain(noise(2, (SIDE, SIDE, 3)), np.array([True, False]))
+    assert_are_maps(maps, (2, SIDE, SIDE))
+    assert maps.std(axis=(1, 2)).max() > 0
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        [layers.Flatten(), layers.Dense(1, activation="sigmoid")],
+        [layers.Conv2D(2, 3), layers.Flatten(), layers.Dense(1, activation="tanh")],
+    ],
+    ids=["no convolution", "no sigmoid"],
+)
+def test_what_cannot_be_explained_has_no_maps(tail: list[Any]) -> None:
+    image = keras.Input((SIDE, SIDE, 1), dtype="uint8")
+    assert explainer(keras.Sequential([image, layers.Rescaling(1 / 255), *tail])) is None
+
+
+@pytest.fixture
+def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Judged:
+    monkeypatch.setattr(evaluation, "BOOTSTRAPS", 2)  # Intervals are the slow part of a report.
+    paths = [tmp_path / f"{number}.jpg" for number in range(6)]
+    for number, path in enumerate(paths):
+        path.write_bytes(jpeg("sad" if number >= 3 else "happy", number))
+    p_sad = np.array([0.1, 0.2, 0.9, 0.8, 0.7, 0.4], np.float32)
+    return Judged(paths=paths, labels=np.array([0, 0, 0, 1, 1, 1]), raw=p_sad, p_sad=p_sad)
+
+
+def headings(page: str) -> list[str]:
+    return re.findall(r"<h[23]>(.*?)</h", page.partition("<h2>What decided</h2>")[2])
+
+
+def test_a_report_shows_what_decided(shipped: Bundle, judged: Judged) -> None:
+    page = render("Model", {}, {"test": judged}, 0.5, bundle=shipped)
+    want = ["The surest rightly called happy", "The surest rightly called sad"]
+    assert headings(page) == [*want, "The surest called wrongly"]
+
+
+def test_a_report_leaves_out_what_is_gone_or_broken(shipped: Bundle, judged: Judged) -> None:
+    for path in judged.paths[:2]:
+        path.unlink()
+    for path in judged.paths[3:5]:
+        path.write_bytes(b"no image")
+    page = render("Model", {}, {"test": judged}, 0.5, bundle=shipped)
+    assert headings(page) == ["The surest called wrongly"]
+    for path in judged.paths:
+        path.unlink(missing_ok=True)
+    assert "What decided" not in render("Model", {}, {"test": judged}, 0.5, bundle=shipped)
+
+
+def test_a_report_on_a_network_without_maps(shipped: Bundle, judged: Judged) -> None:
+    flat = keras.Sequential(
+        [
+            keras.Input(shipped.info.input.shape, dtype="uint8"),
+            layers.Flatten(),
+            layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    page = render("M", {}, {"test": judged}, 0.5, bundle=Bundle(shipped.info, "", Predictor(flat)))
+    assert "What decided" not in page
