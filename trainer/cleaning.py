@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from trainer.dataset import CLASSES, Example, read_all, strictness
-from trainer.errors import DataError, ImageError
+from trainer.errors import DataError, ImageError, TrainerError
 from trainer.image import InputSpec
 
 SMALLEST_SIDE = 16
@@ -93,9 +94,11 @@ def clean(
     Left out are files that cannot be decoded, tiny images, repetitions of the same content, and
     all files of a content that has both labels, since nobody knows which one is right. Near
     duplicates stay, and are told by their group.
+
+    Raises:
+        TrainerError: `store` cannot be written.
     """
-    shape = (max(1, len(examples)), *spec.shape)
-    pixels = np.lib.format.open_memmap(store, mode="w+", dtype=np.uint8, shape=shape)
+    pixels = _room_for((max(1, len(examples)), *spec.shape), store)
     flagged: list[Flagged] = []
     same: dict[str, list[_Good]] = defaultdict(list)
     for row, (example, read) in enumerate(read_all(examples, spec, workers)):
@@ -123,6 +126,25 @@ def clean(
         pixels=rows,
         flagged=flagged,
     )
+
+
+def _room_for(shape: tuple[int, ...], store: Path) -> NDArray[np.uint8]:
+    """Pixels that live in the new file `store`."""
+    try:
+        pixels: NDArray[np.uint8] = np.lib.format.open_memmap(
+            store, mode="w+", dtype=np.uint8, shape=shape
+        )
+        if hasattr(os, "posix_fallocate"):
+            # A full disk must be an error now, rather than a crash when a page is written.
+            with open(store, "r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, store.stat().st_size)
+    except OSError as error:
+        megabytes = math.prod(shape) / 1e6
+        raise TrainerError(
+            f"{store.parent} has no room for the decoded images, {megabytes:.0f} MB: "
+            f"{error.strerror}."
+        ) from None
+    return pixels
 
 
 def require_enough(data: CleanData) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 from collections import Counter
 from pathlib import Path
 
@@ -15,22 +16,15 @@ from tests.faces import draw_face, draw_folder
 from tests.helpers import encoded, jpeg
 from trainer.cleaning import CleanData, clean, require_enough
 from trainer.dataset import find_examples
-from trainer.errors import DataError
+from trainer.errors import DataError, TrainerError
 from trainer.image import InputSpec
 
 SPEC = InputSpec(64, 64, 1)
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Path:
-    folder = tmp_path / "data"
-    draw_folder(folder, 20, seed=3)
-    return folder
-
-
-@pytest.fixture
 def flawed(data: Path) -> Path:
-    """The same with one flaw of each kind."""
+    """Faces with one flaw of each kind."""
     (data / "happy" / "a-text.jpg").write_bytes(b"no image")
     tiny = Image.new("L", (8, 8))
     (data / "happy" / "a-tiny.png").write_bytes(encoded(tiny, "PNG"))
@@ -60,8 +54,8 @@ def cleaned(folder: Path, tmp_path: Path) -> CleanData:
 
 def test_good_images_are_kept_with_their_labels(data: Path, tmp_path: Path) -> None:
     got = cleaned(data, tmp_path)
-    assert Counter(got.labels.tolist()) == {0: 20, 1: 20}
-    assert got.pixels.shape == (40, 64, 64, 1)
+    assert Counter(got.labels.tolist()) == {0: 30, 1: 30}
+    assert got.pixels.shape == (60, 64, 64, 1)
     for example, label in zip(got.examples, got.labels, strict=True):
         assert (example.path.parent.name == "sad") == bool(label)
     assert got.flagged == []
@@ -72,7 +66,7 @@ def test_each_flaw_is_found(flawed: Path, tmp_path: Path) -> None:
     got = cleaned(flawed, tmp_path)
     assert Counter((f.example.path.name, f.code) for f in got.flagged) == FLAWS
     names = [example.path.name for example in got.examples]
-    assert len(names) == len(got.pixels) == 43
+    assert len(names) == len(got.pixels) == 63
     assert not {"a-text.jpg", "a-tiny.png", "b-copy.jpg", "both.jpg"} & set(names)
 
 
@@ -96,7 +90,7 @@ def test_pixels_belong_to_their_files_after_gaps_are_closed(data: Path, tmp_path
     expected = {e.path: x.copy() for e, x in zip(before.examples, before.pixels, strict=True)}
     (data / "happy" / "0-broken.jpg").write_bytes(b"no image")
     after = cleaned(data, tmp_path)
-    assert len(after.examples) == 40
+    assert len(after.examples) == 60
     for example, pixels in zip(after.examples, after.pixels, strict=True):
         assert np.array_equal(pixels, expected[example.path])
 
@@ -107,6 +101,16 @@ def test_a_copy_of_a_test_image_is_not_trained_on(tmp_path: Path) -> None:
     got = cleaned(tmp_path, tmp_path)
     assert {example.parts for example in got.examples} == {("test",)}
     assert {f.code for f in got.flagged} == {"duplicate"}
+
+
+def test_a_disk_without_room_for_the_pixels_is_a_sentence(data: Path, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(TrainerError, match=r"has no room for the decoded images, 0 MB: File"):
+            cleaned(data, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_next_to_nothing_is_refused(tmp_path: Path) -> None:
@@ -130,12 +134,12 @@ def run(*args: str | Path) -> str:
 def test_the_report_lists_conflicts_first_and_moves_nothing(flawed: Path) -> None:
     before = sorted(flawed.rglob("*"))
     told = json.loads(run(flawed, "--json"))
-    assert told["classes"] == {"happy": 21, "sad": 22}
+    assert told["classes"] == {"happy": 31, "sad": 32}
     assert [f["code"] for f in told["flagged"]][:2] == ["conflict", "conflict"]
     assert Counter((Path(f["path"]).name, f["code"]) for f in told["flagged"]) == FLAWS
     assert sorted(flawed.rglob("*")) == before
     lines = run(flawed).splitlines()
-    assert lines[0].split(maxsplit=1) == ["21", "good images of class happy"]
+    assert lines[0].split(maxsplit=1) == ["31", "good images of class happy"]
     with Image.open("flagged.png") as sheet:
         assert sheet.width == 960
 

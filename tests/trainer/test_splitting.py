@@ -19,13 +19,6 @@ from trainer.splitting import fingerprint, split
 SHARES = (0.7, 0.2, 0.1)
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    folder = tmp_path / "data"
-    draw_folder(folder, 30, seed=3)
-    return folder
-
-
 def cleaned(folder: Path, tmp_path: Path, examples: list[Example] | None = None) -> CleanData:
     examples = find_examples(folder) if examples is None else examples
     return clean(examples, InputSpec(64, 64, 1), tmp_path / "pixels.npy", workers=2)
