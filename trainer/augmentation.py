@@ -24,6 +24,7 @@ ERASED = 0.35
 MIXUP_ALPHA = 0.3
 
 
+@tf.function  # type: ignore[untyped-decorator]  # so that it is traced once, not in each epoch
 def augment(images: Tensor, labels: Tensor, weights: Tensor, *, seed: Tensor) -> tuple[Any, ...]:
     """Vary one batch; the same `seed` (int64 scalar) gives the same images.
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -21,7 +22,7 @@ import click
 
 from trainer import backend, bundle
 from trainer.dataset import CLASSES, find_examples
-from trainer.errors import DataError
+from trainer.errors import DataError, TrainerError
 from trainer.image import InputSpec
 
 if TYPE_CHECKING:
@@ -68,7 +69,9 @@ class Pattern(click.ParamType[re.Pattern[str]]):
 )
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The bundle to make.")
-@click.option("--network", "network_name", default="compact", help="compact (default) or seed.")
+@click.option(
+    "--network", "network_name", default="compact", help="compact (default), wide or seed."
+)
 @click.option("--epochs", type=click.IntRange(1), help="Default: what the network's recipe says.")
 @click.option(
     "--seed",
@@ -85,11 +88,28 @@ class Pattern(click.ParamType[re.Pattern[str]]):
     "the first group, like '^(.+)_\\d+' for one person's photos.",
 )
 @click.option(
+    "--patience",
+    type=click.IntRange(1),
+    help="Stop after so many epochs without a lower validation loss. Default: the recipe's.",
+)
+@click.option(
     "--precision",
-    type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]),
-    default="float32",
+    type=click.Choice(["auto", "float32", "mixed_bfloat16", "mixed_float16"]),
+    default="auto",
     show_default=True,
-    help="What training computes in; the finished model is float32.",
+    help="What training computes in; auto takes the fastest that the processor is made for. The "
+    "finished model is float32.",
+)
+@click.option(
+    "--teacher",
+    "teachers",
+    multiple=True,
+    metavar="BUNDLE",
+    help="Learn mostly what this model says of the training images, rather than their labels. "
+    "Several together say more.",
+)
+@click.option(
+    "--resume", is_flag=True, help="Go on where an interrupted training stopped, if there is one."
 )
 @click.option(
     "--logs", type=click.Path(path_type=Path), help="For TensorBoard. Default: OUT with -logs."
@@ -102,53 +122,88 @@ def train(
     seed: int,
     shares: tuple[float, float, float],
     group_by: re.Pattern[str] | None,
+    patience: int | None,
     precision: str,
+    teachers: tuple[str, ...],
+    resume: bool,
     logs: Path | None,
 ) -> None:
     """Train a network on DATA and save it as a model bundle.
 
     Each DATA is a folder that holds the folders happy/ and sad/. Broken and repeated images are
-    left out; the rest is split by content into training, validation and test images.
+    left out; the rest is split by content into training, validation and test images. What is kept
+    are the weights of the epoch with the lowest validation loss. A training that was interrupted
+    goes on with --resume and ends as if it had not been.
     """
     bundle.require_new(out)
+    unfinished = out.with_name(f"{out.name}-unfinished")
+    if unfinished.exists() and not resume:
+        raise TrainerError(
+            f"A training of {out} runs, or was interrupted and has left {unfinished}. "
+            "Go on with --resume, or delete that folder to begin anew."
+        )
     examples = [e for source, folder in enumerate(data) for e in find_examples(folder, source)]
     backend.start()
     from trainer.cleaning import clean as clean_examples
     from trainer.cleaning import require_enough
+    from trainer.distillation import soften
     from trainer.networks import network
-    from trainer.splitting import split
-    from trainer.training import fit
+    from trainer.splitting import fingerprint, split
+    from trainer.training import Plan, fit
 
     net = network(network_name)
-    with (
-        tempfile.TemporaryDirectory(dir=out.parent, prefix=".moodsort-") as temporary,
-        _progress("Reading", len(examples)) as advance,
-    ):
-        cleaned = clean_examples(
-            examples,
-            net.input,
-            Path(temporary) / "pixels.npy",
-            workers=WORKERS,
-            progress=advance,
-        )
+    taught_by = [bundle.load(teacher) for teacher in teachers]
+    with _kept_while_of_use(unfinished, "state.npz") as state:
+        with _progress("Reading", len(examples)) as advance:
+            store = unfinished / "pixels.npy"
+            cleaned = clean_examples(examples, net.input, store, workers=WORKERS, progress=advance)
         _report_left_out(cleaned)
         require_enough(cleaned)
         parts = split(cleaned, shares, group_by)
         _say(f"Split: {', '.join(f'{len(part)} {name}' for name, part in parts.items())}.")
-        fitted = fit(
-            net,
-            cleaned,
-            parts["train"],
-            parts["validation"],
-            epochs=epochs or net.epochs,
+        epochs = epochs or net.epochs
+        precision = backend.fastest_precision() if precision == "auto" else precision
+        plan = Plan(
+            targets=soften(cleaned, taught_by),
+            epochs=epochs,
+            patience=patience or net.patience,
             seed=seed,
             precision=precision,
-            logs=logs or out.with_name(out.name + "-logs"),
-            verbose=1 if sys.stderr.isatty() else 2,
+            logs=logs or out.with_name(f"{out.name}-logs"),
+            state=state,
+            run={
+                "network": net.name,
+                "epochs": epochs,
+                "seed": seed,
+                "precision": precision,
+                "training data": fingerprint(cleaned, parts["train"]),
+                "validation data": fingerprint(cleaned, parts["validation"]),
+                "teachers": [teacher.sha256 for teacher in taught_by],
+            },
         )
+        fitted = fit(net, cleaned, parts["train"], parts["validation"], plan, _say)
         info, extras = _assess(fitted, cleaned, parts, out.stem, network_name)
-    bundle.save(out, fitted.model, info, extras)
+        bundle.save(out, fitted.model, info, extras)
+        state.unlink()
     _say(f"Saved {out}; try it: moodsort classify IMAGE --model {out}")
+
+
+@contextmanager
+def _kept_while_of_use(folder: Path, name: str) -> Iterator[Path]:
+    """The path of the file `name` in `folder`, which is removed unless that file is left in it."""
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise TrainerError(f"The folder {folder} cannot be made: {error.strerror}.") from None
+    try:
+        yield folder / name
+    except KeyboardInterrupt:
+        if (folder / name).exists():
+            _say("The same command with --resume goes on after the last whole epoch.")
+        raise
+    finally:
+        if not (folder / name).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _assess(
@@ -163,7 +218,7 @@ def _assess(
     from trainer.splitting import fingerprint
 
     network = bundle.Predictor(fitted.model)
-    raw = {part: network(data.pixels[parts[part]]) for part in ("validation", "test")}
+    raw = {part: network.at(parts[part], data.pixels) for part in ("validation", "test")}
     temperature = evaluation.fit_temperature(data.labels[parts["validation"]], raw["validation"])
     judged = {
         part: evaluation.Judged(
@@ -198,7 +253,10 @@ def _assess(
         command=shlex.join(["moodsort", *sys.argv[1:]]),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    page = report.render(f"Model {name}", _facts(info), judged, info.threshold, fitted.history)
+    made = bundle.Bundle(info, "", network)
+    page = report.render(
+        f"Model {name}", _facts(info), judged, info.threshold, fitted.history, made
+    )
     return info, {
         "report.html": page.encode(),
         "curves.png": figures.curves(fitted.history),
@@ -315,7 +373,7 @@ def _print_findings(data: CleanData, flagged: Sequence[Flagged]) -> None:
     "--report",
     "page",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write an HTML page with curves, calibration and the most confident mistakes.",
+    help="Also write an HTML page with curves, calibration, mistakes and what decided.",
 )
 def evaluate(model: str, data: Path, as_json: bool, page: Path | None) -> None:
     """Measure how well BUNDLE (a folder, a .zip, or default) judges the images in DATA.
@@ -323,6 +381,8 @@ def evaluate(model: str, data: Path, as_json: bool, page: Path | None) -> None:
     DATA is a folder that holds the folders happy/ and sad/. Precision, recall and F1 are those
     of sad. Every readable image counts, repeated ones too.
     """
+    if page and not page.parent.is_dir():  # To be told before the images are judged, not after.
+        raise DataError(f"There is no folder {page.parent}.")
     total = len(find_examples(data))
     loaded = bundle.load(model)
     from trainer import evaluation, report
@@ -333,7 +393,8 @@ def evaluate(model: str, data: Path, as_json: bool, page: Path | None) -> None:
     measured = evaluation.measure(judged.labels, judged.p_sad, threshold)
     if page:
         title = f"Model {loaded.info.name} on {data.name}"
-        text = report.render(title, _facts(loaded.info), {data.name: judged}, threshold)
+        parts = {data.name: judged}
+        text = report.render(title, _facts(loaded.info), parts, threshold, bundle=loaded)
         _write(page, text)
     figures = asdict(measured)
     figures = {"images": figures.pop("images"), "skipped": result.skipped, **figures}

@@ -1,9 +1,12 @@
-"""Compile and fit a network on clean data."""
+"""Fit a network on clean data, in a way that can be interrupted and gone on with."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +14,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from sklearn.metrics import log_loss
 
+from trainer import progress
 from trainer.augmentation import augment
+from trainer.bundle import Predictor
+from trainer.checkpoint import Checkpoint
 from trainer.cleaning import CleanData
 from trainer.dataset import CLASSES
+from trainer.errors import TrainerError
+from trainer.logbook import Logbook
 from trainer.networks import Network
 
 PREFETCHED = 4
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -28,44 +39,120 @@ class Fitted:
     history: dict[str, list[float]]
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How long and how to train.
+
+    `targets`: float32 (n,), for every example of the data the probability of sad to be learnt.
+    `patience`: stop after as many epochs without a lower validation loss. `precision`: a Keras
+    dtype policy. `run`: by name, what an interrupted training must have in common with the one
+    that goes on with it; `state`: the file that it is kept in.
+    """
+
+    targets: NDArray[np.float32]
+    epochs: int
+    patience: int
+    seed: int
+    precision: str
+    logs: Path
+    state: Path
+    run: Mapping[str, Any]
+
+
 def fit(
     net: Network,
     data: CleanData,
     train: NDArray[np.int64],
     validation: NDArray[np.int64],
-    *,
-    epochs: int,
-    seed: int,
-    precision: str,
-    logs: Path,
-    verbose: int,
+    plan: Plan,
+    say: Say,
 ) -> Fitted:
-    """Train `net` on the examples `train` and watch it on `validation`.
+    """Train `net` on the examples `train`; keep the weights that do best on `validation`.
 
-    `precision` is a Keras dtype policy; whatever it is, the model that comes back computes in
-    float32. TensorBoard logs go to `logs`. `verbose` is Keras' own: 1 draws a bar, 2 prints a
-    line an epoch.
+    Where `plan.state` exists, training goes on from there, to the same result. A batch that does
+    not fit into memory is halved, and `say` is told. Whatever the precision, the model that comes
+    back computes in float32.
+
+    Raises:
+        TrainerError: memory does not suffice; the loss overflows; the state cannot be read, written
+            or gone on with; the logs cannot be written.
     """
-    keras.utils.set_random_seed(seed)
-    steps = epochs * -(-len(train) // net.batch_size)
-    model = _build(net, precision)
-    optimizer = net.optimizer(steps)
+    resumed = Checkpoint.load(plan.state, plan.run) if plan.state.exists() else None
+    size = resumed.batch_size if resumed else net.batch_size
+    while True:
+        state = resumed or Checkpoint(plan.run, size)
+        try:
+            return _fit(net, data, train, validation, plan, state, say)
+        except tf.errors.ResourceExhaustedError:
+            keras.backend.clear_session()
+            if plan.state.exists():
+                raise TrainerError(
+                    "Memory ran out. Make some free and go on with --resume."
+                ) from None
+            if size == 1:
+                raise TrainerError("There is not enough memory to train on one image.") from None
+            say(f"Batches of {size} images do not fit into memory; trying {size // 2}.")
+            size //= 2
+
+
+def _fit(
+    net: Network,
+    data: CleanData,
+    train: NDArray[np.int64],
+    validation: NDArray[np.int64],
+    plan: Plan,
+    state: Checkpoint,
+    say: Say,
+) -> Fitted:
+    keras.utils.set_random_seed(plan.seed)
+    batch_size = min(state.batch_size, len(train))
+    steps = _steps(train, batch_size)
+    model = _compiled(net, plan, steps=plan.epochs * steps)
+    variables = _restore(model, state)
+    weights = _balancing(data, train) if net.balance else np.ones(len(train), np.float32)
+    labels, predict = data.labels[validation], Predictor(model)
+    pace = _Pace(plan.epochs - state.epochs_done)
+    with Logbook(plan.logs, model) as logbook:
+        for epoch in range(state.epochs_done, plan.epochs):
+            if epoch - 1 - state.best_epoch >= plan.patience:
+                say(f"No better for {plan.patience} epochs: stopping.")
+                break
+            batches = _batches(net, data, plan, train, weights, epoch, batch_size)
+            title = f"Epoch {epoch + 1} of {plan.epochs}"
+            figures, per_second = _learn(model, batches, title, steps * batch_size)
+            with _averaged(model):
+                p_sad = predict.at(validation, data.pixels)
+                figures |= _validation_figures(labels, p_sad)
+                if figures["val_loss"] < min(state.history.get("val_loss", [np.inf])):
+                    state.best_epoch, state.best = epoch, model.get_weights()
+            state.add(figures, variables)
+            state.save(plan.state)
+            logbook.scalars(epoch + 1, figures)
+            logbook.mistakes(epoch + 1, labels, p_sad, lambda i: data.pixels[validation[i]])
+            told = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+            say(f"{title}: {told}; {per_second:.0f} images/s, {pace.left()} left")
+    say(f"Keeping the weights of epoch {state.best_epoch + 1}, the best on validation.")
+    best = _build(net, "float32")
+    best.set_weights(state.best)
+    return Fitted(best, state.history)
+
+
+def _steps(train: NDArray[np.int64], batch_size: int) -> int:
+    """How many batches an epoch has."""
+    return -(-len(train) // batch_size)
+
+
+def _compiled(net: Network, plan: Plan, *, steps: int) -> keras.Model:
+    model = _build(net, plan.precision)
     model.compile(
-        optimizer,
+        net.optimizer(steps),
         loss=keras.losses.BinaryCrossentropy(label_smoothing=net.label_smoothing),
         metrics=[],
         weighted_metrics=[keras.metrics.MeanMetricWrapper(_right, name="accuracy")],
         jit_compile=False,
     )
-    fitted = model.fit(
-        _training_batches(net, data, train, seed),
-        validation_data=_batches(net, data, validation),
-        epochs=epochs,
-        callbacks=_callbacks(optimizer, logs),
-        verbose=verbose,
-        shuffle=False,
-    )
-    return Fitted(_in_float32(net, model), fitted.history)
+    model.optimizer.build(model.trainable_variables)
+    return model
 
 
 def _right(labels: Any, p: Any) -> Any:
@@ -82,48 +169,103 @@ def _build(net: Network, precision: str) -> keras.Model:
         keras.config.set_dtype_policy(before)
 
 
-def _in_float32(net: Network, trained: keras.Model) -> keras.Model:
-    """The same weights in a model that is fast and exact on any machine, without optimizer."""
-    model = _build(net, "float32")
-    model.set_weights(trained.get_weights())
-    return model
+def _restore(model: keras.Model, state: Checkpoint) -> list[Any]:
+    """All variables of the training, with the values that the state has for them, if any."""
+    variables = [*model.variables, *model.optimizer.variables]
+    if state.variables:
+        for variable, value in zip(variables, state.variables, strict=True):
+            variable.assign(value)
+    return variables
 
 
-def _callbacks(optimizer: keras.optimizers.Optimizer, logs: Path) -> Sequence[Any]:
-    board = keras.callbacks.TensorBoard(str(logs))
-    if optimizer.use_ema:
-        return [keras.callbacks.SwapEMAWeights(), board]
-    return [board]
+def _learn(
+    model: keras.Model, batches: tf.data.Dataset, title: str, images: int
+) -> tuple[dict[str, float], float]:
+    """Fit for one epoch; its figures, and images per second.
+
+    Not by `model.fit`, which ends by putting the moving averages into the weights.
+    """
+    with progress.epoch(title, images) as epoch:
+        for pixels, labels, weights in batches:
+            of_batch = model.train_on_batch(pixels, labels, weights, return_dict=True)
+            epoch.advance(len(labels), of_batch)
+        if not np.isfinite(epoch.figures["loss"]):
+            raise TrainerError(
+                f"{title}: the loss is no number. Try another --precision or --seed."
+            )
+        return epoch.figures, epoch.per_second
 
 
-def _training_batches(
-    net: Network, data: CleanData, part: NDArray[np.int64], seed: int
+@contextmanager
+def _averaged(model: keras.Model) -> Iterator[None]:
+    """Put the moving average of the weights into the model, where its optimizer keeps one."""
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # of a loss scaler
+    if not optimizer.use_ema:
+        yield
+        return
+    swap = keras.callbacks.SwapEMAWeights()
+    swap.set_model(model)
+    swap.on_test_begin()
+    try:
+        yield
+    finally:
+        swap.on_test_end()
+
+
+def _validation_figures(labels: NDArray[np.int64], p_sad: NDArray[np.float32]) -> dict[str, float]:
+    return {
+        "val_loss": float(log_loss(labels, p_sad.astype(np.float64), labels=[0, 1])),
+        "val_accuracy": float(np.mean((p_sad > 0.5) == labels)),
+    }
+
+
+class _Pace:
+    """How much time the epochs that are left will take, if they take as long as those before."""
+
+    def __init__(self, epochs: int) -> None:
+        self._epochs, self._done, self._began = epochs, 0, time.monotonic()
+
+    def left(self) -> timedelta:
+        """To be asked once after each epoch."""
+        self._done += 1
+        taken = time.monotonic() - self._began
+        return timedelta(seconds=round(taken / self._done * (self._epochs - self._done)))
+
+
+def _batches(
+    net: Network,
+    data: CleanData,
+    plan: Plan,
+    train: NDArray[np.int64],
+    weights: NDArray[np.float32],
+    epoch: int,
+    size: int,
 ) -> tf.data.Dataset:
-    weights = _balancing(data, part) if net.balance else np.ones(len(part), np.float32)
-    order = tf.data.Dataset.from_tensor_slices((part, weights)).shuffle(len(part), seed=seed)
-    batches = order.batch(net.batch_size).map(
-        _gather(net, data), num_parallel_calls=tf.data.AUTOTUNE
+    """(pixels, labels (n, 1), weights (n, 1)); what is random follows from seed and epoch alone.
+
+    The last batch is filled up with images of the first, so that batch normalisation never meets
+    a batch of one and TensorFlow compiles for one shape.
+    """
+    rng = np.random.default_rng([plan.seed, epoch])
+    steps = _steps(train, size)
+    order = np.resize(rng.permutation(len(train)), steps * size)
+    rows = tf.data.Dataset.from_tensor_slices((train[order], weights[order])).batch(
+        size, drop_remainder=True
     )
+    batches = rows.map(_gather(net, data, plan.targets), num_parallel_calls=tf.data.AUTOTUNE)
     if net.augment:
-        seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
-        batches = tf.data.Dataset.zip(batches, seeds).map(
-            lambda batch, number: augment(*batch, seed=number),
-            num_parallel_calls=tf.data.AUTOTUNE,
+        seeds = rng.integers(2**62, size=steps)
+        batches = tf.data.Dataset.zip(batches, tf.data.Dataset.from_tensor_slices(seeds)).map(
+            lambda batch, seed: augment(*batch, seed=seed), num_parallel_calls=tf.data.AUTOTUNE
         )
     return batches.prefetch(PREFETCHED)
 
 
-def _batches(net: Network, data: CleanData, part: NDArray[np.int64]) -> tf.data.Dataset:
-    weights = np.ones(len(part), np.float32)
-    order = tf.data.Dataset.from_tensor_slices((part, weights))
-    return order.batch(net.batch_size).map(_gather(net, data)).prefetch(PREFETCHED)
-
-
-def _gather(net: Network, data: CleanData) -> Any:
+def _gather(net: Network, data: CleanData, targets: NDArray[np.float32]) -> Any:
     """(indices, weights) -> (uint8 pixels (n, h, w, c), float32 labels (n, 1), weights (n, 1))."""
 
     def rows(indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        return data.pixels[indices], data.labels[indices].astype(np.float32)
+        return data.pixels[indices], targets[indices]
 
     def gather(indices: Any, weights: Any) -> tuple[Any, Any, Any]:
         pixels, labels = tf.numpy_function(rows, [indices], (tf.uint8, tf.float32), stateful=False)

@@ -30,8 +30,9 @@ def test_seed_is_the_original_network_layer_for_layer() -> None:
 
 
 def test_compact_is_small() -> None:
-    net = network("compact")
-    assert net.build(net.input).count_params() <= 1_500_000
+    compact, wide = (network(name).build(network(name).input) for name in ("compact", "wide"))
+    assert compact.count_params() == 707_385
+    assert wide.count_params() == 1_233_281
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
@@ -44,5 +45,5 @@ def test_a_network_turns_bytes_into_one_probability(name: str) -> None:
 
 
 def test_an_unknown_network_is_named_with_the_known_ones() -> None:
-    with pytest.raises(TrainerError, match=r"'vgg'.*compact, seed"):
+    with pytest.raises(TrainerError, match=r"'vgg'.*compact, seed, wide"):
         network("vgg")
