@@ -13,8 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +24,7 @@ from trainer.errors import DataError, TrainerError
 from trainer.image import InputSpec
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from trainer.cleaning import CleanData, Flagged
-    from trainer.training import Fitted
 
 WORKERS = os.cpu_count() or 1
 
@@ -144,6 +139,7 @@ def train(
         )
     examples = [e for source, folder in enumerate(data) for e in find_examples(folder, source)]
     backend.start()
+    from trainer.assessment import assess
     from trainer.cleaning import clean as clean_examples
     from trainer.cleaning import require_enough
     from trainer.distillation import soften
@@ -182,10 +178,17 @@ def train(
             },
         )
         fitted = fit(net, cleaned, parts["train"], parts["validation"], plan, _say)
-        info, extras = _assess(fitted, cleaned, parts, out.stem, network_name)
+        info, extras = assess(
+            fitted, cleaned, parts, name=out.stem, network=net.name, command=_command(), say=_say
+        )
         bundle.save(out, fitted.model, info, extras)
         state.unlink()
     _say(f"Saved {out}; try it: moodsort classify IMAGE --model {out}")
+
+
+def _command() -> str:
+    """What the user typed."""
+    return shlex.join(["moodsort", *sys.argv[1:]])
 
 
 @contextmanager
@@ -204,81 +207,6 @@ def _kept_while_of_use(folder: Path, name: str) -> Iterator[Path]:
     finally:
         if not (folder / name).exists():
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _assess(
-    fitted: Fitted,
-    data: CleanData,
-    parts: dict[str, NDArray[Any]],
-    name: str,
-    network_name: str,
-) -> tuple[bundle.BundleInfo, dict[str, bytes]]:
-    """Calibrate on validation, then measure validation and test; what the bundle says, shows."""
-    from trainer import evaluation, figures, report
-    from trainer.splitting import fingerprint
-
-    network = bundle.Predictor(fitted.model)
-    raw = {part: network.at(parts[part], data.pixels) for part in ("validation", "test")}
-    temperature = evaluation.fit_temperature(data.labels[parts["validation"]], raw["validation"])
-    judged = {
-        part: evaluation.Judged(
-            paths=[data.examples[i].path for i in parts[part]],
-            labels=data.labels[parts[part]],
-            raw=p,
-            p_sad=bundle.with_temperature(p, temperature),
-        )
-        for part, p in raw.items()
-    }
-    measured = {part: evaluation.measure(j.labels, j.p_sad) for part, j in judged.items()}
-    for part, result in measured.items():
-        _say(
-            f"{part}: accuracy {result.accuracy:.3f}, precision {result.precision:.3f}, "
-            f"recall {result.recall:.3f} (of sad), AUC {result.auc:.3f}, {result.images} images."
-        )
-    info = bundle.BundleInfo(
-        format=bundle.FORMAT,
-        name=name,
-        network=network_name,
-        classes=CLASSES,
-        input=network.spec,
-        threshold=0.5,
-        temperature=temperature,
-        model_sha256="",
-        metrics={part: asdict(result) for part, result in measured.items()},
-        data={
-            part: {"images": len(indices), "fingerprint": fingerprint(data, indices)}
-            for part, indices in parts.items()
-        },
-        versions={name: version(name) for name in ("tensorflow", "keras", "numpy", "pillow")},
-        command=shlex.join(["moodsort", *sys.argv[1:]]),
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    made = bundle.Bundle(info, "", network)
-    page = report.render(
-        f"Model {name}", _facts(info), judged, info.threshold, fitted.history, made
-    )
-    return info, {
-        "report.html": page.encode(),
-        "curves.png": figures.curves(fitted.history),
-        "confusion.png": figures.confusion(measured["test"], "test"),
-    }
-
-
-def _facts(info: bundle.BundleInfo) -> dict[str, str]:
-    """What a report says of a bundle."""
-    counts = ", ".join(
-        f"{part['images']} {name} (fingerprint {part['fingerprint'][:12]})"
-        for name, part in info.data.items()
-    )
-    return {
-        "network": info.network,
-        "input": f"{info.input.width} x {info.input.height}, {info.input.mode}",
-        "images": counts,
-        "temperature": f"{info.temperature:.3f}",
-        "made with": info.command,
-        "made at": info.created_at,
-        "versions": ", ".join(f"{name} {v}" for name, v in info.versions.items()),
-    }
 
 
 @click.command(epilog="Example: moodsort clean photos --apply")
@@ -393,9 +321,7 @@ def evaluate(model: str, data: Path, as_json: bool, page: Path | None) -> None:
     measured = evaluation.measure(judged.labels, judged.p_sad, threshold)
     if page:
         title = f"Model {loaded.info.name} on {data.name}"
-        parts = {data.name: judged}
-        text = report.render(title, _facts(loaded.info), parts, threshold, bundle=loaded)
-        _write(page, text)
+        _write(page, report.render(title, loaded, {data.name: judged}))
     figures = asdict(measured)
     figures = {"images": figures.pop("images"), "skipped": result.skipped, **figures}
     figures["per_second"] = round(result.per_second, 1)

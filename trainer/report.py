@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trainer import contact_sheet, figures
-from trainer.bundle import Bundle
+from trainer.bundle import Bundle, BundleInfo
 from trainer.contact_sheet import Tile
 from trainer.dataset import CLASSES
 from trainer.errors import ImageError
@@ -56,23 +56,21 @@ FIGURES = {
 
 def render(
     title: str,
-    facts: Mapping[str, str],
+    bundle: Bundle,
     parts: Mapping[str, Judged],
-    threshold: float,
     history: Mapping[str, Sequence[float]] | None = None,
-    bundle: Bundle | None = None,
 ) -> str:
-    """The page: `facts` as a table, the figures of each of the `parts`, pictures of the last.
+    """The page: what the bundle says of itself, its figures on the `parts`, pictures of the last.
 
-    `history`: figures by epoch, where the model was just trained. `bundle`: the model, to ask it
-    what decided.
+    `history`: figures by epoch, where the model was just trained.
     """
+    threshold = bundle.info.threshold
     measured = {name: measure(part.labels, part.p_sad, threshold) for name, part in parts.items()}
     last, judged = list(parts.items())[-1]
     decided = decisions(judged, threshold)
     sections = [
         f"<h1>{html.escape(title)}</h1>",
-        _facts(facts),
+        _facts(bundle.info),
         "<h2>Figures</h2>",
         _table(parts, measured, threshold),
         "<p>In brackets: 95 % of 500 bootstrap samples lie between. A figure on few images says "
@@ -82,9 +80,8 @@ def render(
         _picture(figures.trade_offs(judged), "precision-recall and ROC curves"),
         _picture(figures.reliability(judged, threshold), "reliability, and accuracy by threshold"),
         _mistakes(decided),
+        *_explained(decided, bundle),
     ]
-    if bundle:
-        sections += _explained(decided, bundle)
     if history:
         sections += ["<h2>Learning</h2>", _picture(figures.curves(history), "learning curves")]
     body = "\n".join(sections)
@@ -95,7 +92,20 @@ def render(
     )
 
 
-def _facts(facts: Mapping[str, str]) -> str:
+def _facts(info: BundleInfo) -> str:
+    counts = ", ".join(
+        f"{part['images']} {name} (fingerprint {part['fingerprint'][:12]})"
+        for name, part in info.data.items()
+    )
+    facts = {
+        "network": info.network,
+        "input": f"{info.input.width} x {info.input.height}, {info.input.mode}",
+        "images": counts,
+        "temperature": f"{info.temperature:.3f}",
+        "made with": info.command,
+        "made at": info.created_at,
+        "versions": ", ".join(f"{name} {v}" for name, v in info.versions.items()),
+    }
     rows = (
         f"<tr><th>{html.escape(name)}</th><td><code>{html.escape(value)}</code></td></tr>"
         for name, value in facts.items()

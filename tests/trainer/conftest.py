@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.faces import draw_folder
+from trainer.bundle import SHIPPED, Bundle, load
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +21,8 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data(drawn: Path, tmp_path: Path) -> Path:
     """The same for one test, to be changed at will."""
     return shutil.copytree(drawn, tmp_path / "data")
+
+
+@pytest.fixture(scope="session")
+def shipped() -> Bundle:
+    return load(SHIPPED)

@@ -9,15 +9,10 @@ import numpy as np
 import pytest
 
 from trainer import bundle
-from trainer.bundle import SHIPPED, Bundle, load
+from trainer.bundle import Bundle, load
 from trainer.errors import BundleError
 
 PRETRAINED = Path(bundle.__file__).parent / "pretrained"
-
-
-@pytest.fixture(scope="module")
-def shipped() -> Bundle:
-    return load(SHIPPED)
 
 
 @pytest.fixture

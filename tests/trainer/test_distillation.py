@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.faces import MOODS, draw_face
-from trainer.bundle import SHIPPED, Bundle, load
+from trainer.bundle import Bundle
 from trainer.cleaning import CleanData
 from trainer.dataset import Example
 from trainer.distillation import TAUGHT, soften
@@ -16,11 +16,6 @@ from trainer.errors import DataError
 from trainer.image import InputSpec
 
 TRUTHFUL, UPSIDE_DOWN = 0, 1
-
-
-@pytest.fixture(scope="module")
-def teacher() -> Bundle:
-    return load(SHIPPED)
 
 
 def faces(spec: InputSpec) -> CleanData:
@@ -46,25 +41,25 @@ def _pixels(face: Image.Image) -> np.ndarray:
     return np.asarray(face)[:, :, None]
 
 
-def test_without_a_teacher_the_labels_are_learnt(teacher: Bundle) -> None:
-    data = faces(teacher.info.input)
+def test_without_a_teacher_the_labels_are_learnt(shipped: Bundle) -> None:
+    data = faces(shipped.info.input)
     assert soften(data, []).tolist() == data.labels.tolist()
 
 
-def test_a_teacher_is_trusted_where_it_knows_better_than_chance(teacher: Bundle) -> None:
-    data = faces(teacher.info.input)
-    targets = soften(data, [teacher])
+def test_a_teacher_is_trusted_where_it_knows_better_than_chance(shipped: Bundle) -> None:
+    data = faces(shipped.info.input)
+    targets = soften(data, [shipped])
     source = np.array([example.source for example in data.examples])
     known, unknown = source == TRUTHFUL, source == UPSIDE_DOWN
     assert targets[unknown].tolist() == data.labels[unknown].tolist()
     said = (targets[known] - (1 - TAUGHT) * data.labels[known]) / TAUGHT
     assert ((said > 0) & (said < 1)).all()
     views = (data.pixels[known], data.pixels[known][:, :, ::-1])
-    one, mirrored = (teacher.p_sad(view).astype(np.float64) for view in views)
+    one, mirrored = (shipped.p_sad(view).astype(np.float64) for view in views)
     odds = np.sqrt(one / (1 - one) * mirrored / (1 - mirrored))
     assert said == pytest.approx(odds / (1 + odds), abs=1e-3)
 
 
-def test_a_teacher_of_other_images_is_refused(teacher: Bundle) -> None:
+def test_a_teacher_of_other_images_is_refused(shipped: Bundle) -> None:
     with pytest.raises(DataError, match=r"takes images of \(48, 48, 1\).*those of \(64, 64, 1\)"):
-        soften(faces(InputSpec(64, 64, 1)), [teacher])
+        soften(faces(InputSpec(64, 64, 1)), [shipped])

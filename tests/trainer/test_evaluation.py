@@ -1,22 +1,16 @@
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from tests.helpers import jpeg
 from trainer.bundle import with_temperature
 from trainer.errors import DataError
 from trainer.evaluation import (
-    Judged,
     calibration_error,
     fit_temperature,
     intervals,
     measure,
 )
-from trainer.report import render
 
 
 def test_figures_of_a_small_example_by_hand() -> None:
@@ -62,23 +56,6 @@ def test_intervals_hold_the_figure_and_shrink_with_more_images() -> None:
         return high - low
 
     assert width(2000) < width(100)
-
-
-def test_a_report_shows_the_mistakes_and_escapes_what_it_is_told(tmp_path: Path) -> None:
-    (tmp_path / "wrong.jpg").write_bytes(jpeg("sad", 1))
-    judged = Judged(
-        paths=[tmp_path / "wrong.jpg"] * 4,
-        labels=np.array([0, 0, 1, 1]),
-        raw=np.array([0.2, 0.9, 0.8, 0.7], np.float32),
-        p_sad=np.array([0.1, 0.95, 0.9, 0.8], np.float32),
-    )
-    page = render("<Model>", {"made with": "a & b"}, {"test": judged}, 0.5)
-    assert "<h1>&lt;Model&gt;</h1>" in page
-    assert "a &amp; b" in page
-    assert "The most confident of 1 mistakes" in page
-    assert "0.750" in page
-    perfect = replace(judged, p_sad=np.array([0.1, 0.2, 0.9, 0.8], np.float32))
-    assert "There are no mistakes." in render("Model", {}, {"test": perfect}, 0.5)
 
 
 def test_temperature_undoes_overconfidence() -> None:

@@ -1,18 +1,13 @@
 from __future__ import annotations
 
-import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.helpers import jpeg
-from trainer import backend, evaluation
-from trainer.bundle import SHIPPED, Bundle, Predictor, load
-from trainer.evaluation import Judged
-from trainer.report import render
+from trainer import backend
+from trainer.bundle import Bundle, Predictor
 
 backend.start()
 
@@ -23,11 +18,6 @@ from trainer.gradcam import explainer  # noqa: E402
 from trainer.networks import NETWORKS, network  # noqa: E402
 
 SIDE = 32
-
-
-@pytest.fixture(scope="module")
-def shipped() -> Bundle:
-    return load(SHIPPED)
 
 
 def noise(count: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -159,47 +149,3 @@ def test_a_frozen_network_inside_a_network_is_looked_into() -> None:
 def test_what_cannot_be_explained_has_no_maps(tail: list[Any]) -> None:
     image = keras.Input((SIDE, SIDE, 1), dtype="uint8")
     assert explainer(keras.Sequential([image, layers.Rescaling(1 / 255), *tail])) is None
-
-
-@pytest.fixture
-def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Judged:
-    monkeypatch.setattr(evaluation, "BOOTSTRAPS", 2)  # Intervals are the slow part of a report.
-    paths = [tmp_path / f"{number}.jpg" for number in range(6)]
-    for number, path in enumerate(paths):
-        path.write_bytes(jpeg("sad" if number >= 3 else "happy", number))
-    p_sad = np.array([0.1, 0.2, 0.9, 0.8, 0.7, 0.4], np.float32)
-    return Judged(paths=paths, labels=np.array([0, 0, 0, 1, 1, 1]), raw=p_sad, p_sad=p_sad)
-
-
-def headings(page: str) -> list[str]:
-    return re.findall(r"<h[23]>(.*?)</h", page.partition("<h2>What decided</h2>")[2])
-
-
-def test_a_report_shows_what_decided(shipped: Bundle, judged: Judged) -> None:
-    page = render("Model", {}, {"test": judged}, 0.5, bundle=shipped)
-    want = ["The surest rightly called happy", "The surest rightly called sad"]
-    assert headings(page) == [*want, "The surest called wrongly"]
-
-
-def test_a_report_leaves_out_what_is_gone_or_broken(shipped: Bundle, judged: Judged) -> None:
-    for path in judged.paths[:2]:
-        path.unlink()
-    for path in judged.paths[3:5]:
-        path.write_bytes(b"no image")
-    page = render("Model", {}, {"test": judged}, 0.5, bundle=shipped)
-    assert headings(page) == ["The surest called wrongly"]
-    for path in judged.paths:
-        path.unlink(missing_ok=True)
-    assert "What decided" not in render("Model", {}, {"test": judged}, 0.5, bundle=shipped)
-
-
-def test_a_report_on_a_network_without_maps(shipped: Bundle, judged: Judged) -> None:
-    flat = keras.Sequential(
-        [
-            keras.Input(shipped.info.input.shape, dtype="uint8"),
-            layers.Flatten(),
-            layers.Dense(1, activation="sigmoid"),
-        ]
-    )
-    page = render("M", {}, {"test": judged}, 0.5, bundle=Bundle(shipped.info, "", Predictor(flat)))
-    assert "What decided" not in page
