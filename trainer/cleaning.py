@@ -14,8 +14,7 @@ import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from scipy.cluster.hierarchy import DisjointSet
 
 from trainer.dataset import CLASSES, Example, read_all, strictness
 from trainer.errors import DataError, ImageError, TrainerError
@@ -241,27 +240,26 @@ def _perceptual_hashes(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 def _near(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
     """A number an image, the same for those that are near each other, if by way of a third."""
-    pairs = [
-        pair
-        for chunk in _pairs_with_near_hashes(_perceptual_hashes(pixels))
-        for pair in chunk.T
-        if _correlation(*pixels[pair]) >= NEAR_CORRELATION
-    ]
-    count = len(pixels)
-    edges = np.array(pairs, np.int64).reshape(-1, 2).T
-    graph = coo_array((np.ones(edges.shape[1], bool), tuple(edges)), shape=(count, count))
-    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+    sets = DisjointSet(range(len(pixels)))
+    for one, other in _pairs_with_near_hashes(_perceptual_hashes(pixels)):
+        # Those that are known to belong together need no look: frames of a film make many pairs.
+        known = sets.connected(one, other)
+        if not known and _correlation(pixels[one], pixels[other]) >= NEAR_CORRELATION:
+            sets.merge(one, other)
+    return np.array([sets[i] for i in range(len(pixels))], np.int64)
 
 
-def _pairs_with_near_hashes(hashes: NDArray[np.uint64]) -> Iterator[NDArray[np.int64]]:
-    """Pairs as int64 (2, m), some of them more than once; without looking at all n * n."""
+def _pairs_with_near_hashes(hashes: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
+    """Pairs of rows, some of them more than once; without looking at all n * n."""
     for start in range(0, 64, BAND_BITS):
         band = (hashes >> np.uint64(start)) & np.uint64((1 << BAND_BITS) - 1)
         order = np.argsort(band, kind="stable")
         for run in np.split(order, np.flatnonzero(np.diff(band[order])) + 1):
-            one, other = np.triu_indices(len(run), 1)
-            near = np.bitwise_count(hashes[run[one]] ^ hashes[run[other]]) <= NEAR_BITS
-            yield np.stack([run[one[near]], run[other[near]]])
+            for place, one in enumerate(run.tolist()[:-1], start=1):
+                others = run[place:]
+                near = np.bitwise_count(hashes[one] ^ hashes[others]) <= NEAR_BITS
+                for other in others[near].tolist():
+                    yield one, other
 
 
 def _correlation(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:

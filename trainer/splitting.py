@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import DisjointSet
 
 from trainer.cleaning import CleanData
 from trainer.dataset import CLASSES, PARTS, strictness
@@ -65,24 +65,15 @@ def fingerprint(data: CleanData, part: NDArray[np.int64]) -> str:
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
-def _belonging_together(data: CleanData, group_by: re.Pattern[str] | None) -> Iterable[list[int]]:
+def _belonging_together(data: CleanData, group_by: re.Pattern[str] | None) -> Iterable[set[int]]:
     """Sets of examples that must not be parted: near duplicates, and groups of names."""
-    leader = list(range(len(data.examples)))
-
-    def find(i: int) -> int:
-        while leader[i] != i:
-            leader[i] = leader[leader[i]]
-            i = leader[i]
-        return i
-
+    sets = DisjointSet(range(len(data.examples)))
     first: dict[Hashable, int] = {}
     for i, group in enumerate(data.groups.tolist()):
         for mark in (group, _key(data, i, group_by)):
-            leader[find(i)] = find(first.setdefault(mark, i))
-    sets: dict[int, list[int]] = defaultdict(list)
-    for i in range(len(leader)):
-        sets[find(i)].append(i)
-    return sets.values()
+            sets.merge(i, first.setdefault(mark, i))
+    subsets: list[set[int]] = sets.subsets()
+    return subsets
 
 
 def _key(data: CleanData, i: int, group_by: re.Pattern[str] | None) -> str:
