@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from trainer import backend
 from trainer.dataset import CLASSES
 from trainer.errors import BundleError
+from trainer.faces import JudgedFace
 from trainer.image import InputSpec
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ INFO_FILE = "bundle.json"
 
 SHIPPED = "default"
 """The name that stands for the bundle that comes with moodsort."""
+
+DECIDED_BY = ("faces", "whole_image")
+"""What of an image may decide."""
 
 LARGEST_MEMBER = 2 * 1024**3
 """Bytes that a file inside a zipped bundle may have."""
@@ -93,11 +97,16 @@ class BundleInfo:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A label, how probable it is, and the probability of sad; probabilities in [0, 1]."""
+    """A label, how probable it is, and the probability of sad; probabilities in [0, 1].
+
+    `decided_by` is one of DECIDED_BY; `faces` are those that were found, the largest first.
+    """
 
     label: str
     probability: float
     p_sad: float
+    decided_by: str = "whole_image"
+    faces: tuple[JudgedFace, ...] = ()
 
 
 class Predictor:

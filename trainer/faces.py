@@ -1,0 +1,43 @@
+"""Faces in photos: what is known of one, and which ones count."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in whole pixels of the upright image: its upper left corner and its size.
+
+    It may reach over the edge of the image, as a face does that is cut off there.
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class JudgedFace:
+    """A face that counted: where, how sure the detector is, and the probability of sad.
+
+    `score` and `p_sad` are in [0, 1].
+    """
+
+    box: Box
+    score: float
+    p_sad: float
+
+
+@dataclass(frozen=True)
+class FaceLimits:
+    """Which faces count. `smallest`: pixels of the longer side; `score`: the detector's, [0, 1].
+
+    Of more than `most` faces the largest count. Not `enabled`: every image is judged as a whole.
+    """
+
+    enabled: bool = True
+    smallest: int = 24
+    score: float = 0.6
+    most: int = 50
