@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from db.errors import LedgerUnavailable
-from db.schema import UNFINISHED, Image, Model, State
+from db.schema import UNFINISHED, Face, Image, Model, State
 from db.text import printable
 
 
@@ -35,11 +35,27 @@ class Source:
 
 
 @dataclass(frozen=True)
+class FaceRecord:
+    """A face that counted: its box in pixels of the upright image, which may reach over its edge.
+
+    `score` (how sure the detector is) and `p_sad` are in [0, 1].
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
+    score: float
+    p_sad: float
+
+
+@dataclass(frozen=True)
 class Decision:
     """What was decided on the claim `id`, and where the file is to go.
 
-    Of a good image `label`, `probability` and `p_sad` (both 0 to 1) and `model_id` are set; of a
-    bad one `error_code` and `error_detail`. `destination` is an absolute path of printable text.
+    Of a good image `label`, `probability` and `p_sad` (both 0 to 1), `model_id` and `decided_by`
+    (`faces` or `whole_image`) are set; of a bad one `error_code` and `error_detail`. `destination`
+    is an absolute path of printable text.
     """
 
     id: int
@@ -56,6 +72,8 @@ class Decision:
     model_id: int | None = None
     error_code: str | None = None
     error_detail: str | None = None
+    decided_by: str | None = None
+    faces: Sequence[FaceRecord] = ()
 
 
 @dataclass(frozen=True)
@@ -143,15 +161,31 @@ class Ledger:
             return {Path(name) for name in found if name}
 
     def decide(self, decisions: Sequence[Decision]) -> None:
-        """Store decisions, before any file is moved."""
+        """Store decisions with their faces, before any file is moved.
+
+        Repeated, it replaces what it stored: the answer to a commit may get lost on its way.
+        """
+        if not decisions:
+            return
         now = _now()
-        self._update([_decided(decision, now) for decision in decisions])
+        ids = [decision.id for decision in decisions]
+        faces = [row for decision in decisions for row in _faces(decision)]
+        with self._transaction() as session:
+            session.execute(sa.update(Image), [_decided(decision, now) for decision in decisions])
+            session.execute(
+                sa.delete(Face).where(Face.image_id.in_(ids)),
+                execution_options={"synchronize_session": False},
+            )
+            if faces:
+                session.execute(sa.insert(Face), faces)
 
     def redirect(self, destinations: Mapping[int, Path]) -> None:
         """Change, by id, where decided files are to go."""
-        self._update(
-            [{"id": id, "destination_path": str(path)} for id, path in destinations.items()]
-        )
+        rows = [{"id": id, "destination_path": str(path)} for id, path in destinations.items()]
+        if not rows:
+            return
+        with self._transaction() as session:
+            session.execute(sa.update(Image), rows)
 
     def finish(self, ids: Sequence[int]) -> None:
         """The files lie at their destinations: the rows become filed, or failed for bad ones."""
@@ -167,7 +201,7 @@ class Ledger:
             )
 
     def release(self, ids: Sequence[int]) -> None:
-        """Forget unfinished rows, whose files stay where they are or are gone."""
+        """Forget unfinished rows, whose files stay where they are or are gone, and their faces."""
         if not ids:
             return
         with self._transaction() as session:
@@ -183,12 +217,6 @@ class Ledger:
                 sa.select(Image).where(Image.state.in_(UNFINISHED)).order_by(Image.id)
             )
             return [_unfinished(row) for row in rows]
-
-    def _update(self, rows: Sequence[dict[str, Any]]) -> None:
-        if not rows:
-            return
-        with self._transaction() as session:
-            session.execute(sa.update(Image), rows)
 
     @contextmanager
     def _transaction(self) -> Iterator[Session]:
@@ -216,7 +244,12 @@ def _decided(decision: Decision, now: datetime) -> dict[str, Any]:
     row = asdict(decision)
     row["destination_path"] = str(row.pop("destination"))
     row["source_mtime_ns"] = row.pop("mtime_ns")
+    del row["faces"]  # They have rows of their own.
     return row | {"state": State.DECIDED, "decided_at": now}
+
+
+def _faces(decision: Decision) -> list[dict[str, Any]]:
+    return [asdict(face) | {"image_id": decision.id} for face in decision.faces]
 
 
 def _unfinished(row: Image) -> Unfinished:

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-NEWEST = "0001"
+NEWEST = "0002"
 """The migration that this code needs."""
 
 
@@ -23,6 +23,8 @@ class State(enum.StrEnum):
 
 
 UNFINISHED = (State.CLAIMED, State.DECIDED)
+
+BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
@@ -77,13 +79,12 @@ class Image(Base):
 
     `source_path` is printable text; where a file's name is no valid UTF-8, the undecodable bytes
     stand in it as `\xNN` and `source_path_raw` has the path as the operating system knows it.
+    `decided_by` is `faces` or `whole_image`, None of what is undecided or failed.
     """
 
     __tablename__ = "images"
 
-    id: Mapped[int] = mapped_column(
-        sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True
-    )
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
     source_path: Mapped[str]
     source_path_raw: Mapped[bytes | None]
     source_mtime_ns: Mapped[int] = mapped_column(sa.BigInteger)
@@ -105,6 +106,7 @@ class Image(Base):
     error_detail: Mapped[str | None]
     corrected_label: Mapped[str | None] = mapped_column(sa.String(16))
     corrected_at: Mapped[datetime | None]
+    decided_by: Mapped[str | None] = mapped_column(sa.String(16))
 
     __table_args__ = (
         sa.Index(
@@ -120,6 +122,27 @@ class Image(Base):
         sa.Index("images_by_state", "state", "id"),
         sa.Index("images_by_sha256", "sha256"),
     )
+
+
+class Face(Base):
+    """A face that counted in an image; among its image's by `id` in the order of the decision.
+
+    The box is in pixels of the upright image and may reach over its edge; `score` (how sure the
+    detector is) and `p_sad` are in [0, 1].
+    """
+
+    __tablename__ = "faces"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    image_id: Mapped[int] = mapped_column(BigId, sa.ForeignKey("images.id", ondelete="CASCADE"))
+    x: Mapped[int]
+    y: Mapped[int]
+    width: Mapped[int]
+    height: Mapped[int]
+    score: Mapped[float]
+    p_sad: Mapped[float]
+
+    __table_args__ = (sa.Index("faces_by_image", "image_id"),)
 
 
 results = sa.table(
@@ -143,5 +166,6 @@ results = sa.table(
     sa.column("error_code", sa.String()),
     sa.column("error_detail", sa.String()),
     sa.column("corrected_label", sa.String()),
+    sa.column("decided_by", sa.String()),
 )
 """The view `results`: the stable interface for queries."""

@@ -110,11 +110,11 @@ class Place:
         """How often each content exists, by hash."""
         return Counter(sha256(path.read_bytes()) for path in self.files(self.inbox) + self.filed())
 
-    def rows(self) -> list[sqlite3.Row]:
+    def rows(self, table: str = "images") -> list[sqlite3.Row]:
         link = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=30)
         link.row_factory = sqlite3.Row
         try:
-            return link.execute("SELECT * FROM images ORDER BY id").fetchall()
+            return link.execute(f"SELECT * FROM {table} ORDER BY id").fetchall()
         finally:
             link.close()
 

@@ -4,11 +4,16 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 
 from db.engine import open_for_reading, open_for_writing
 from db.errors import LedgerError, LedgerUnavailable
+from db.ledger import Ledger
+from db.queries import Filter, find
 from db.schema import NEWEST, Base
 
 
@@ -19,6 +24,47 @@ def test_the_migrations_make_the_schema_of_the_code(tmp_path: Path) -> None:
         assert compare_metadata(context, Base.metadata) == []
         assert context.get_current_revision() == NEWEST
     engine.dispose()
+
+
+@pytest.fixture
+def made_by_0001(tmp_path: Path) -> Path:
+    """A database of the first version: an image filed, one failed and one claimed."""
+    path = tmp_path / "old.db"
+    engine = sa.create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", "db:migrations")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.exec_driver_sql(
+            "INSERT INTO models VALUES (1, 'm', 'a', '[]', 48, 48, 1, '{}', '2026-01-01 00:00:00')"
+        )
+        for values in (
+            "1, 'filed', '/in/1', '/happy/1', 'happy', 0.9, 0.1, 1, NULL",
+            "2, 'failed', '/in/2', '/failed/2', NULL, NULL, NULL, NULL, 'empty'",
+            "3, 'claimed', '/in/3', NULL, NULL, NULL, NULL, NULL, NULL",
+        ):
+            connection.exec_driver_sql(
+                "INSERT INTO images (id, state, source_path, destination_path, label, probability,"
+                " p_sad, model_id, error_code, source_mtime_ns, size_bytes, claimed_at)"
+                f" VALUES ({values}, 1, 1, '2026-01-01 00:00:00')"
+            )
+    engine.dispose()
+    return path
+
+
+def test_a_database_of_the_first_version_is_brought_up_to_date(made_by_0001: Path) -> None:
+    with pytest.raises(LedgerError, match=f"has schema 0001, this program needs {NEWEST}"):
+        open_for_reading(str(made_by_0001))
+    ledger = Ledger(open_for_writing(str(made_by_0001)))
+    ledger.release([3])
+    ledger.close()
+    engine = open_for_reading(str(made_by_0001))
+    failed, filed = find(engine, Filter())
+    engine.dispose()
+    assert (filed["id"], filed["label"], filed["model"]) == (1, "happy", "m")
+    assert (filed["decided_by"], failed["decided_by"]) == ("whole_image", None)
+    assert tuple(filed)[-2:] == ("corrected_label", "decided_by")
 
 
 def test_a_writer_is_durable_and_lets_others_read(tmp_path: Path) -> None:

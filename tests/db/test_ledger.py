@@ -3,16 +3,20 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from db.engine import open_for_writing
 from db.errors import LedgerUnavailable
-from db.ledger import Decision, Ledger, ModelRecord, Source
+from db.ledger import Decision, FaceRecord, Ledger, ModelRecord, Source
 from tests.helpers import Place
 
 MODEL = ModelRecord("m", "a" * 64, ("happy", "sad"), 48, 48, 1, {"test": {"accuracy": 0.9}})
+LARGE = FaceRecord(x=-3, y=40, width=120, height=130, score=0.9, p_sad=0.8)
+SMALL = FaceRecord(x=700, y=8, width=24, height=25, score=0.7, p_sad=0.1)
 
 
 @pytest.fixture
@@ -26,7 +30,12 @@ def source(name: str | bytes) -> Source:
     return Source(Path("/inbox") / os.fsdecode(name), 100, 1_000)
 
 
-def good(id: int, model_id: int, destination: str = "/happy/a.jpg") -> Decision:
+def good(
+    id: int,
+    model_id: int,
+    destination: str = "/happy/a.jpg",
+    faces: Sequence[FaceRecord] = (),
+) -> Decision:
     return Decision(
         id=id,
         destination=Path(destination),
@@ -40,6 +49,8 @@ def good(id: int, model_id: int, destination: str = "/happy/a.jpg") -> Decision:
         probability=0.9,
         p_sad=0.1,
         model_id=model_id,
+        decided_by="faces" if faces else "whole_image",
+        faces=faces,
     )
 
 
@@ -55,6 +66,12 @@ def claim_one(ledger: Ledger, name: str | bytes = "a.jpg") -> int:
 
 def states(place: Place) -> list[str]:
     return [row["state"] for row in place.rows()]
+
+
+def faces(place: Place) -> list[tuple[int, FaceRecord]]:
+    """All that are stored, in order, each after the id of its image."""
+    rows = [dict(row) for row in place.rows("faces")]
+    return [(row["image_id"], FaceRecord(**{k: row[k] for k in asdict(LARGE)})) for row in rows]
 
 
 def test_a_good_image_is_claimed_decided_and_filed(ledger: Ledger, place: Place) -> None:
@@ -76,6 +93,48 @@ def test_a_bad_image_ends_as_failed(ledger: Ledger, place: Place) -> None:
     [row] = place.rows()
     assert (row["state"], row["error_code"], row["error_detail"]) == ("failed", "empty", "!")
     assert row["label"] is None
+
+
+def test_faces_are_stored_with_the_decision(ledger: Ledger, place: Place) -> None:
+    one, other, third = (claim_one(ledger, f"{name}.jpg") for name in "abc")
+    model = ledger.register(MODEL)
+    ledger.decide(
+        [good(one, model, "/happy/a.jpg", [LARGE, SMALL]), good(other, model, "/happy/b.jpg")]
+    )
+    ledger.decide([bad(third)])
+    assert faces(place) == [(one, LARGE), (one, SMALL)]
+    assert [row["decided_by"] for row in place.rows()] == ["faces", "whole_image", None]
+
+
+def test_a_repeated_decision_replaces_its_faces(ledger: Ledger, place: Place) -> None:
+    id = claim_one(ledger)
+    decision = good(id, ledger.register(MODEL), faces=[LARGE, SMALL])
+    ledger.decide([decision])
+    ledger.decide([decision])
+    assert faces(place) == [(id, LARGE), (id, SMALL)]
+    ledger.decide([replace(decision, faces=[SMALL])])
+    assert faces(place) == [(id, SMALL)]
+
+
+def test_of_a_decision_that_is_refused_no_face_is_stored(ledger: Ledger, place: Place) -> None:
+    one, other = claim_one(ledger, "a.jpg"), claim_one(ledger, "b.jpg")
+    model = ledger.register(MODEL)
+    with pytest.raises(LedgerUnavailable):  # Both want the same place.
+        ledger.decide([good(one, model, faces=[LARGE]), good(other, model, faces=[SMALL])])
+    assert faces(place) == []
+
+
+def test_faces_go_with_an_unfinished_row_and_stay_with_a_finished_one(
+    ledger: Ledger, place: Place
+) -> None:
+    one, other = claim_one(ledger, "a.jpg"), claim_one(ledger, "b.jpg")
+    model = ledger.register(MODEL)
+    ledger.decide(
+        [good(one, model, "/happy/a.jpg", [LARGE]), good(other, model, "/happy/b.jpg", [SMALL])]
+    )
+    ledger.finish([one])
+    ledger.release([one, other])
+    assert faces(place) == [(one, LARGE)]
 
 
 def test_a_file_has_one_claim_at_a_time(ledger: Ledger) -> None:
