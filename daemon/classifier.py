@@ -6,13 +6,14 @@ import hashlib
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from daemon.identity import Identity, identity
 from daemon.settling import is_being_written, regular
+from db.ledger import FaceRecord
 from trainer.bundle import Bundle, Verdict
 from trainer.errors import ImageError
 from trainer.image import DecodedImage, InputSpec, decode
@@ -69,6 +70,11 @@ def judge(bundle: Bundle, photos: Sequence[Photo]) -> list[Verdict | ImageError]
     pixels = [p.outcome.pixels for p in photos if isinstance(p.outcome, DecodedImage)]
     verdicts = iter(bundle.classify(np.stack(pixels)) if pixels else [])
     return [p.outcome if isinstance(p.outcome, ImageError) else next(verdicts) for p in photos]
+
+
+def face_records(verdict: Verdict) -> list[FaceRecord]:
+    """The faces of a verdict as they are recorded, in its order."""
+    return [FaceRecord(**asdict(f.box), score=f.score, p_sad=f.p_sad) for f in verdict.faces]
 
 
 def _read(

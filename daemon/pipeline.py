@@ -274,6 +274,8 @@ class Pipeline:
             probability=verdict.probability,
             p_sad=verdict.p_sad,
             model_id=self._model_id,
+            decided_by=verdict.decided_by,
+            faces=classifier.face_records(verdict),
         )
 
     def _move(self, decision: Decision, source: Path) -> Move:
