@@ -64,6 +64,7 @@ database_option = click.option(
     type=click.IntRange(0, 2**62),
     help=f"Most rows. Default: {TABLE_ROWS} in a table, all in JSON and CSV.",
 )
+@click.option("--faces", is_flag=True, help="Also show the faces that counted in each image.")
 @click.option("--json", "form", flag_value="json", help="One JSON object a line.")
 @click.option("--csv", "form", flag_value="csv", help="Comma-separated values with a header.")
 def results(
@@ -72,6 +73,7 @@ def results(
     state: str | None,
     since: datetime | None,
     limit: int | None,
+    faces: bool,
     form: str | None,
 ) -> None:
     """Show decisions, newest first."""
@@ -80,8 +82,13 @@ def results(
     if limit is None and form is None:
         limit = TABLE_ROWS
     with _reading(database) as engine:
-        rows = find(engine, Filter(label, state, since, limit))
-        {"json": _print_json, "csv": _print_csv, None: _print_table}[form](rows)
+        rows = find(engine, Filter(label, state, since, limit), with_faces=faces)
+        if form == "json":
+            _print_json(rows)
+        elif form == "csv":
+            _print_csv(rows, faces=faces)
+        else:
+            _print_table(rows, faces=faces)
 
 
 @click.command(epilog="Example: moodsort stats --json")
@@ -102,6 +109,8 @@ def stats(database: str, as_json: bool) -> None:
     click.echo(f"filed   {totals.filed}{share}")
     for label, count in totals.labels.items():
         click.echo(f"  {label:14} {count}")
+    for what, count in totals.decided_by.items():
+        click.echo(f"  {'by ' + what.replace('_', ' '):14} {count}")
     click.echo(f"failed  {totals.failed}")
     for code, count in totals.errors.items():
         click.echo(f"  {code:14} {count}")
@@ -121,36 +130,48 @@ def _reading(database: str) -> Iterator[sa.Engine]:
         engine.dispose()
 
 
-def _print_json(rows: Iterator[sa.RowMapping]) -> None:
+def _print_json(rows: Iterator[dict[str, Any]]) -> None:
     for row in rows:
         click.echo(json.dumps({name: _plain(value) for name, value in row.items()}))
 
 
-def _print_csv(rows: Iterator[sa.RowMapping]) -> None:
+def _print_csv(rows: Iterator[dict[str, Any]], *, faces: bool) -> None:
     from db.queries import COLUMNS
 
     out = csv.writer(sys.stdout)
-    out.writerow(COLUMNS)
-    out.writerows([_plain(row[name]) for name in COLUMNS] for row in rows)
+    out.writerow((*COLUMNS, "faces") if faces else COLUMNS)
+    for row in rows:
+        cells = [_plain(row[name]) for name in COLUMNS]
+        out.writerow([*cells, json.dumps(row["faces"])] if faces else cells)
 
 
-def _print_table(rows: Iterator[sa.RowMapping]) -> None:
+def _print_table(rows: Iterator[dict[str, Any]], *, faces: bool) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("id", "decided", "state", "label", "prob.", "file", box=None, pad_edge=False)
+    about = ["id", "decided", "state", "label", "prob.", *(["faces"] if faces else []), "file"]
+    table = Table(*about, box=None, pad_edge=False)
     for row in rows:
         label = row["label"] or row["error_code"] or ""
         probability = "" if row["probability"] is None else f"{row['probability']:.3f}"
         path = _near(row["destination_path"] or row["source_path"])
-        cells = (str(row["id"]), _local(row["decided_at"]), row["state"], label, probability, path)
+        cells = [str(row["id"]), _local(row["decided_at"]), row["state"], label, probability]
+        cells += [*([_counted(row)] if faces else []), path]
         table.add_row(*(Text(one_line(cell), overflow="fold") for cell in cells))
     console = Console()
     if table.row_count:
         console.print(table)
     else:
         console.print("No results.")
+
+
+def _counted(row: dict[str, Any]) -> str:
+    """How many faces, and how many of them are rather sad; nothing where nothing was decided."""
+    if row["decided_by"] is None:
+        return ""
+    sad = sum(face["p_sad"] >= 0.5 for face in row["faces"])
+    return f"{len(row['faces'])} ({sad} sad)" if row["faces"] else "0"
 
 
 def _near(path: str) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from db.schema import Image, State, results
+from db.schema import Face, Image, State, results
 
 COLUMNS = tuple(results.c.keys())
 """The columns of the view `results`, in order."""
@@ -30,21 +30,31 @@ class Filter:
 
 @dataclass(frozen=True)
 class Stats:
-    """Counts of images by state, of filed ones by label, of failed ones by error code."""
+    """Counts of images by state, of filed ones by label, of failed ones by error code.
+
+    `decided_by` counts the filed ones by what decided: `faces` or `whole_image`.
+    """
 
     images: int
     waiting: int
     filed: int
     failed: int
     labels: dict[str, int]
+    decided_by: dict[str, int]
     errors: dict[str, int]
     share_happy: float | None
     first_claimed_at: datetime | None
     last_filed_at: datetime | None
 
 
-def find(engine: sa.Engine, wanted: Filter) -> Iterator[sa.RowMapping]:
-    """Rows of the view `results`, newest first."""
+def find(
+    engine: sa.Engine, wanted: Filter, *, with_faces: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Rows of the view `results`, newest first.
+
+    `with_faces` adds `faces`: of each face x, y, width and height (pixels of the upright image),
+    score and p_sad (0 to 1), in the order in which they were recorded.
+    """
     query = sa.select(results).order_by(results.c.id.desc()).limit(wanted.limit)
     if wanted.label:
         query = query.where(results.c.label == wanted.label)
@@ -53,7 +63,12 @@ def find(engine: sa.Engine, wanted: Filter) -> Iterator[sa.RowMapping]:
     if wanted.since:
         query = query.where(results.c.claimed_at >= wanted.since)
     with engine.connect() as connection:
-        yield from connection.execution_options(yield_per=FETCHED).execute(query).mappings()
+        found = connection.execute(query, execution_options={"yield_per": FETCHED})
+        for chunk in found.mappings().partitions():
+            rows = [dict(row) for row in chunk]
+            if with_faces:
+                _add_faces(connection, rows)
+            yield from rows
 
 
 def stats(engine: sa.Engine) -> Stats:
@@ -61,6 +76,7 @@ def stats(engine: sa.Engine) -> Stats:
     with engine.connect() as connection:
         states = _counts(connection, Image.state)
         labels = _counts(connection, Image.label, Image.state == State.FILED)
+        decided_by = _counts(connection, Image.decided_by, Image.state == State.FILED)
         errors = _counts(connection, Image.error_code, Image.state == State.FAILED)
         first, last = connection.execute(
             sa.select(sa.func.min(Image.claimed_at), sa.func.max(Image.filed_at))
@@ -74,11 +90,23 @@ def stats(engine: sa.Engine) -> Stats:
         filed=filed,
         failed=failed,
         labels=labels,
+        decided_by=decided_by,
         errors=errors,
         share_happy=labels.get("happy", 0) / filed if filed else None,
         first_claimed_at=first,
         last_filed_at=last,
     )
+
+
+def _add_faces(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+    faces: dict[int, list[dict[str, Any]]] = {row["id"]: [] for row in rows}
+    about = (Face.x, Face.y, Face.width, Face.height, Face.score, Face.p_sad)
+    query = sa.select(Face.image_id, *about).where(Face.image_id.in_(faces)).order_by(Face.id)
+    for row in connection.execute(query).mappings():
+        face = dict(row)
+        faces[face.pop("image_id")].append(face)
+    for one in rows:
+        one["faces"] = faces[one["id"]]
 
 
 def _counts(connection: sa.Connection, column: Any, *where: Any) -> dict[str, int]:

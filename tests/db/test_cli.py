@@ -2,23 +2,31 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import sqlite3
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from daemon.cli import main
-from db.engine import open_for_writing
-from db.ledger import Decision, Ledger, ModelRecord, Source
-from db.queries import COLUMNS
+from db.engine import open_for_reading, open_for_writing
+from db.ledger import Decision, FaceRecord, Ledger, ModelRecord, Source
+from db.queries import COLUMNS, Filter, find
 from tests.helpers import Place, json_lines
+
+FACES = [FaceRecord(-4, 8, 60, 70, 0.9, 0.8), FaceRecord(90, 8, 30, 30, 0.7, 0.2)]
 
 
 @pytest.fixture
 def filled(place: Place) -> Place:
-    """Ten happy, five sad, two failed images and one that is only claimed, in this order."""
+    """Ten happy, five sad, two failed images and one that is only claimed, in this order.
+
+    Of the sad ones two faces decided.
+    """
     ledger = Ledger(open_for_writing(str(place.database)))
     model = ledger.register(ModelRecord("m", "a" * 64, ("happy", "sad"), 48, 48, 1, {}))
     ids = ledger.claim([Source(Path(f"/inbox/{i}.jpg"), 10, 0) for i in range(18)])
@@ -28,6 +36,8 @@ def filled(place: Place) -> Place:
             label = "happy" if i < 10 else "sad"
             p = 0.2 if i < 10 else 0.7
             about = {"label": label, "probability": max(p, 1 - p), "p_sad": p, "model_id": model}
+            about |= {"decided_by": "faces" if i >= 10 else "whole_image"}
+            about |= {"faces": FACES if i >= 10 else []}
         else:
             about = {"error_code": "empty", "error_detail": "The file is empty."}
         ledger.decide([Decision(id, Path(f"/out/{i}.jpg"), 10, 0, "c" * 64, **about)])
@@ -101,6 +111,37 @@ def test_csv_has_a_header_and_all_rows(filled: Place) -> None:
     assert table[-1]["label"] == "happy"
 
 
+def test_faces_are_told_in_every_form(filled: Place) -> None:
+    faces = [asdict(face) for face in FACES]
+    got = rows(filled, "--faces")
+    assert tuple(got[0]) == (*COLUMNS, "faces")
+    assert [row["faces"] for row in got] == [[]] * 3 + [faces] * 5 + [[]] * 10
+    assert [row["decided_by"] for row in got[2:9]] == [None] + ["faces"] * 5 + ["whole_image"]
+
+    shown = ask(filled, "results", "--faces", "--csv", "--limit", "4").stdout
+    table = list(csv.DictReader(io.StringIO(shown)))
+    assert tuple(table[0]) == (*COLUMNS, "faces")
+    assert [json.loads(row["faces"]) for row in table] == [[], [], [], faces]
+
+    shown = ask(filled, "results", "--faces", "--limit", "9").stdout
+    assert shown.splitlines()[0].split()[-3:] == ["prob.", "faces", "file"]
+    assert shown.count(" 2 (1 sad) ") == 5
+    assert shown.count(" 0 ") == 1
+
+
+def test_faces_are_fetched_for_many_rows_at_once(
+    filled: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("db.queries.FETCHED", 6)
+    engine = open_for_reading(str(filled.database))
+    asked: list[str] = []
+    sa.event.listen(engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
+    got = list(find(engine, Filter(), with_faces=True))
+    engine.dispose()
+    assert [len(row["faces"]) for row in got] == [0] * 3 + [2] * 5 + [0] * 10
+    assert len([statement for statement in asked if "SELECT" in statement]) == 1 + 18 / 6
+
+
 def test_a_table_shows_the_last_twenty_at_most(filled: Place) -> None:
     result = ask(filled, "results", "--label", "happy")
     assert result.stdout.count("happy") == 10
@@ -121,9 +162,12 @@ def test_stats(filled: Place) -> None:
     [got] = json_lines(ask(filled, "stats", "--json").stdout)
     assert (got["images"], got["waiting"], got["filed"], got["failed"]) == (18, 1, 15, 2)
     assert got["labels"] == {"happy": 10, "sad": 5}
+    assert got["decided_by"] == {"faces": 5, "whole_image": 10}
     assert got["errors"] == {"empty": 2}
     assert got["share_happy"] == pytest.approx(2 / 3)
-    assert "66.7% happy" in ask(filled, "stats").stdout
+    shown = ask(filled, "stats").stdout
+    assert "66.7% happy" in shown
+    assert "  by faces       5\n  by whole image 10\n" in shown
 
 
 def test_stats_of_nothing(place: Place) -> None:
