@@ -12,7 +12,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from trainer.errors import ImageError, TrainerError
 if TYPE_CHECKING:
     from daemon.classifier import Photo
     from daemon.reporting import Reporter
+    from trainer.bundle import Verdict
     from trainer.image import InputSpec
 
 COMMANDS = {
@@ -227,10 +228,16 @@ def _read(path: Path, spec: InputSpec) -> Photo:
     return classifier.Photo(path, Identity(0, 0), None, ImageError("unreadable", reason))
 
 
-def _print_verdict(path: Path, verdict: Any, *, as_json: bool) -> None:
+def _print_verdict(path: Path, verdict: Verdict | ImageError, *, as_json: bool) -> None:
+    from daemon import classifier
+
     name = printable(path)
     if isinstance(verdict, ImageError):
-        row = {"path": name, "error_code": verdict.code, "error_detail": str(verdict)}
+        row: dict[str, Any] = {
+            "path": name,
+            "error_code": verdict.code,
+            "error_detail": str(verdict),
+        }
         text = f"{name}: {verdict.code}: {verdict}"
     else:
         row = {
@@ -238,6 +245,8 @@ def _print_verdict(path: Path, verdict: Any, *, as_json: bool) -> None:
             "label": verdict.label,
             "probability": verdict.probability,
             "p_sad": verdict.p_sad,
+            "decided_by": verdict.decided_by,
+            "faces": [asdict(face) for face in classifier.face_records(verdict)],
         }
         text = f"{name}: {verdict.label} {verdict.probability:.3f}"
     click.echo(json.dumps(row) if as_json else one_line(text))

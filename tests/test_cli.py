@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -14,6 +15,9 @@ from daemon.cli import COMMANDS, main
 from db.engine import open_for_writing
 from tests.faces import draw_folder
 from tests.helpers import MOODSORT, Place, jpeg, json_lines, moodsort, wait_until
+from trainer.bundle import Verdict
+from trainer.faces import Box, JudgedFace
+from trainer.image import InputSpec
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -92,12 +96,28 @@ def test_classify_decides_and_moves_nothing(tmp_path: Path) -> None:
     *good, text, none = json_lines(done.stdout)
     assert [row["path"] for row in good] == names
     for row in good:
-        assert set(row) == {"path", "label", "probability", "p_sad"}
+        assert set(row) == {"path", "label", "probability", "p_sad", "decided_by", "faces"}
         assert row["label"] == Path(row["path"]).parent.name
     assert set(text) == {"path", "error_code", "error_detail"}
     assert (text["error_code"], none["error_code"]) == ("not_an_image", "unreadable")
     (tmp_path / "text.jpg").unlink()
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_classify_tells_the_faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    face = JudgedFace(Box(-2, 3, 40, 50), 0.9, 0.8)
+    spec = SimpleNamespace(info=SimpleNamespace(input=InputSpec(48, 48, 1)))
+    monkeypatch.setattr("trainer.bundle.load", lambda *args: spec)
+    verdict = Verdict("sad", 0.8, 0.8, "faces", (face,))
+    monkeypatch.setattr("daemon.classifier.judge", lambda bundle, photos: [verdict])
+    (tmp_path / "a.jpg").write_bytes(jpeg())
+    [row] = json_lines(
+        CliRunner().invoke(main, ["classify", str(tmp_path / "a.jpg"), "--json"]).stdout
+    )
+    assert row["decided_by"] == "faces"
+    assert row["faces"] == [
+        {"x": -2, "y": 3, "width": 40, "height": 50, "score": 0.9, "p_sad": 0.8}
+    ]
 
 
 def test_classify_reads_names_from_standard_input(tmp_path: Path) -> None:
