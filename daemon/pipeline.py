@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+UNSURE = "unsure"
+"""The label of an image whose likelier one is not probable enough."""
+
 BATCHES_AHEAD = 2
 """Batches that may wait between two stages."""
 
@@ -51,14 +54,16 @@ class Folders:
     happy: Path
     sad: Path
     failed: Path
+    unsure: Path
 
     def root_of(self, label: str | None) -> Path:
         """The destination of a label; of None, for a bad image, it is `failed`."""
-        return {"happy": self.happy, "sad": self.sad, None: self.failed}[label]
+        roots = {"happy": self.happy, "sad": self.sad, UNSURE: self.unsure, None: self.failed}
+        return roots[label]
 
     def root_above(self, destination: Path) -> Path:
         """The destination folder that a path of an earlier run lies in."""
-        roots = (self.happy, self.sad, self.failed)
+        roots = (self.happy, self.sad, self.failed, self.unsure)
         return next((r for r in roots if destination.is_relative_to(r)), destination.parent)
 
 
@@ -113,6 +118,7 @@ class Pipeline:
         *,
         batch_size: int,
         max_wait_ms: int,
+        unsure_below: float,
         decode_workers: int,
         on_filed: Callable[[Sequence[Filed]], None],
     ) -> None:
@@ -123,6 +129,7 @@ class Pipeline:
         self._model_id = model_id
         self._batch_size = batch_size
         self._max_wait = max_wait_ms / 1000
+        self._unsure_below = unsure_below
         self._on_filed = on_filed
         self._stopping = threading.Event()
         self._readers = ThreadPoolExecutor(decode_workers, thread_name_prefix="read")
@@ -254,9 +261,12 @@ class Pipeline:
         return decisions
 
     def _wanted_destination(self, one: _Judged) -> Path:
-        label = one.verdict.label if isinstance(one.verdict, Verdict) else None
+        label = self._label(one.verdict) if isinstance(one.verdict, Verdict) else None
         relative = one.photo.path.relative_to(self._folders.inbox)
         return self._folders.root_of(label) / filing.clean_name(relative)
+
+    def _label(self, verdict: Verdict) -> str:
+        return UNSURE if verdict.probability < self._unsure_below else verdict.label
 
     def _decision(self, one: _Judged, destination: Path) -> Decision:
         photo, verdict = one.photo, one.verdict
@@ -270,7 +280,7 @@ class Pipeline:
             width=image.width,
             height=image.height,
             format=image.format,
-            label=verdict.label,
+            label=self._label(verdict),
             probability=verdict.probability,
             p_sad=verdict.p_sad,
             model_id=self._model_id,

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from daemon.inbox import count_files
-from daemon.pipeline import Filed
+from daemon.pipeline import UNSURE, Filed
 from db.text import one_line, printable
 
 log = logging.getLogger(__name__)
@@ -89,13 +89,14 @@ class Tally:
     happy: int = 0
     sad: int = 0
     failed: int = 0
+    unsure: int = 0
     began: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def done(self) -> int:
         """All that was filed, bad images too."""
-        return self.happy + self.sad + self.failed
+        return self.happy + self.sad + self.failed + self.unsure
 
     def add(self, filed: Sequence[Filed]) -> None:
         """Count a batch."""
@@ -104,9 +105,15 @@ class Tally:
             self.happy += labels.count("happy")
             self.sad += labels.count("sad")
             self.failed += labels.count(None)
+            self.unsure += labels.count(UNSURE)
+
+    def counts(self) -> dict[str, int]:
+        """By where the images went, in the order in which it is told; unsure ones if any."""
+        unsure = {UNSURE: self.unsure} if self.unsure else {}
+        return {"happy": self.happy, "sad": self.sad, **unsure, "failed": self.failed}
 
     def __str__(self) -> str:
-        return f"{self.happy} happy, {self.sad} sad, {self.failed} failed"
+        return ", ".join(f"{count} {name}" for name, count in self.counts().items())
 
 
 class Reporter:
@@ -153,13 +160,10 @@ class Reporter:
 
     def _tell_many(self, new: int) -> None:
         rate = new / max(1e-3, self._filed_at - self._told_at)
-        log.info("filed", extra={"images": new, "per_second": f"{rate:.1f}"} | _counts(self.tally))
+        about = {"images": new, "per_second": f"{rate:.1f}"} | self.tally.counts()
+        log.info("filed", extra=about)
         self._told += new
         self._told_at = time.monotonic()
-
-
-def _counts(tally: Tally) -> dict[str, int]:
-    return {"happy": tally.happy, "sad": tally.sad, "failed": tally.failed}
 
 
 def _tell(one: Filed) -> None:
@@ -204,10 +208,10 @@ class LiveReporter(Reporter):
         waiting = self._waiting(now)
         if not self._ready:
             return Text(f"waiting {waiting} | loading the model")
-        t = self.tally
+        counts = " | ".join(f"{name} {count:,}" for name, count in self.tally.counts().items())
         return Text(
-            f"waiting {waiting} | done {t.done:,} | {self._rate(now):.1f} images/s | "
-            f"happy {t.happy:,} | sad {t.sad:,} | failed {t.failed:,}"
+            f"waiting {waiting} | done {self.tally.done:,} | "
+            f"{self._rate(now):.1f} images/s | {counts}"
         )
 
     def _waiting(self, now: float) -> str:

@@ -59,19 +59,18 @@ def stop_on_signals(stop: threading.Event) -> Iterator[None]:
 
 
 def make_folders(settings: Settings) -> Folders:
-    """The folders of the configuration, made where they are missing.
+    """The folders of the configuration, made where they are missing; `unsure` if it is used.
 
     Raises:
         ServiceError: one cannot be made.
     """
-    folders = []
-    for folder in (settings.inbox, settings.happy, settings.sad, settings.failed):
+    wanted = (settings.inbox, settings.happy, settings.sad, settings.failed, settings.unsure)
+    for folder in wanted if settings.unsure_below else wanted[:-1]:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ServiceError(f"The folder {folder} cannot be made: {error.strerror}.") from None
-        folders.append(folder.resolve())
-    return Folders(*folders)
+    return Folders(*(folder.resolve() for folder in wanted))
 
 
 def serve(
@@ -168,6 +167,7 @@ def _pipeline(
         pipeline.persist(partial(ledger.register, record), stop),
         batch_size=settings.batch_size,
         max_wait_ms=settings.max_wait_ms,
+        unsure_below=settings.unsure_below,
         decode_workers=settings.decode_workers,
         on_filed=reporter.filed,
     )

@@ -38,11 +38,19 @@ class Settings:
     happy: Path = _setting(HOME / "happy", FOLDER, "Where happy images go.")
     sad: Path = _setting(HOME / "sad", FOLDER, "Where sad images go.")
     failed: Path = _setting(HOME / "failed", FOLDER, "Where files go that cannot be judged.")
+    unsure: Path = _setting(
+        HOME / "unsure", FOLDER, "Where images go that are less probable than unsure_below."
+    )
     database: str = _setting(
         str(HOME / "moodsort.db"), click.STRING, "SQLite file or database URL."
     )
     model: str = _setting(
         "default", click.STRING, "Model bundle: a folder, a .zip, or default for the shipped one."
+    )
+    unsure_below: float = _setting(
+        0.0,
+        click.FloatRange(0, 1),
+        "Images whose label is less probable than this are unsure; 0: none is.",
     )
     batch_size: int = _setting(32, click.IntRange(1, 1024), "Most images judged at once.")
     max_wait_ms: int = _setting(
@@ -183,8 +191,10 @@ def _require_apart(settings: Settings) -> None:
     """Files must not go in circles: no folder twice, nothing that is written inside the inbox."""
     folders = {
         name: Path(getattr(settings, name)).resolve()
-        for name in ("inbox", "happy", "sad", "failed")
+        for name in ("inbox", "happy", "sad", "failed", "unsure")
     }
+    if not settings.unsure_below:
+        del folders["unsure"]  # It is not used.
     for one, other in combinations(folders, 2):
         if folders[one] == folders[other]:
             raise SettingsError(f"{one} and {other} are the same folder, {folders[one]}.")

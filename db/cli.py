@@ -56,7 +56,7 @@ database_option = click.option(
 
 @click.command(epilog="Example: moodsort results --label sad --since 24h --json")
 @database_option
-@click.option("--label", type=click.Choice(["happy", "sad"]))
+@click.option("--label", type=click.Choice(["happy", "sad", "unsure"]))
 @click.option("--state", type=click.Choice(["claimed", "decided", "filed", "failed"]))
 @click.option("--since", type=Moment(), help="A time (2026-01-31T18:00) or an age (30m, 24h, 7d).")
 @click.option(
@@ -103,7 +103,8 @@ def stats(database: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({name: _plain(value) for name, value in asdict(totals).items()}))
         return
-    share = "" if totals.share_happy is None else f" ({totals.share_happy:.1%} happy)"
+    where_sure = " where sure" if "unsure" in totals.labels else ""
+    share = "" if totals.share_happy is None else f" ({totals.share_happy:.1%} happy{where_sure})"
     click.echo(f"images  {totals.images}")
     click.echo(f"waiting {totals.waiting}")
     click.echo(f"filed   {totals.filed}{share}")

@@ -32,7 +32,8 @@ class Filter:
 class Stats:
     """Counts of images by state, of filed ones by label, of failed ones by error code.
 
-    `decided_by` counts the filed ones by what decided: `faces` or `whole_image`.
+    `decided_by` counts the filed ones by what decided: `faces` or `whole_image`. `share_happy`
+    is that of happy ones among those that are happy or sad; None where there are none.
     """
 
     images: int
@@ -81,6 +82,7 @@ def stats(engine: sa.Engine) -> Stats:
         first, last = connection.execute(
             sa.select(sa.func.min(Image.claimed_at), sa.func.max(Image.filed_at))
         ).one()
+    happy, sad = labels.get("happy", 0), labels.get("sad", 0)
     filed = states.get(State.FILED, 0)
     failed = states.get(State.FAILED, 0)
     images = sum(states.values())
@@ -92,7 +94,7 @@ def stats(engine: sa.Engine) -> Stats:
         labels=labels,
         decided_by=decided_by,
         errors=errors,
-        share_happy=labels.get("happy", 0) / filed if filed else None,
+        share_happy=happy / (happy + sad) if happy + sad else None,
         first_claimed_at=first,
         last_filed_at=last,
     )

@@ -82,8 +82,8 @@ class Place:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.inbox, self.happy, self.sad, self.failed = (
-            root / name for name in ("inbox", "happy", "sad", "failed")
+        self.inbox, self.happy, self.sad, self.failed, self.unsure = (
+            root / name for name in ("inbox", "happy", "sad", "failed", "unsure")
         )
         self.database = root / "moodsort.db"
         self.inbox.mkdir(parents=True)
@@ -91,7 +91,7 @@ class Place:
     def destinations(self) -> list[str | Path]:
         return [
             *("--happy", self.happy, "--sad", self.sad, "--failed", self.failed),
-            *("--database", self.database),
+            *("--unsure", self.unsure, "--database", self.database),
         ]
 
     def files(self, *folders: Path) -> list[Path]:
@@ -104,7 +104,7 @@ class Place:
         ]
 
     def filed(self) -> list[Path]:
-        return self.files(self.happy, self.sad, self.failed)
+        return self.files(self.happy, self.sad, self.failed, self.unsure)
 
     def contents(self) -> Counter[str]:
         """How often each content exists, by hash."""

@@ -31,6 +31,7 @@ class Line:
     place: Place
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     filed: list[Filed] = field(default_factory=list)
+    unsure_below: float = 0.0
 
     def drop(self, name: str, verdict: Verdict) -> Path:
         (self.place.inbox / name).write_bytes(jpeg())
@@ -43,8 +44,8 @@ class Line:
     def run(self) -> None:
         """File all that was dropped."""
         place = self.place
-        folders = Folders(place.inbox, place.happy, place.sad, place.failed)
-        for folder in (place.happy, place.sad, place.failed):
+        folders = Folders(place.inbox, place.happy, place.sad, place.failed, place.unsure)
+        for folder in (place.happy, place.sad, place.failed, place.unsure):
             folder.mkdir(exist_ok=True)
         ledger = Ledger(open_for_writing(str(place.database)))
         model = ModelRecord("m", "a" * 64, ("happy", "sad"), 48, 48, 1, {})
@@ -60,6 +61,7 @@ class Line:
             ledger.register(model),
             batch_size=8,
             max_wait_ms=20,
+            unsure_below=self.unsure_below,
             decode_workers=1,
             on_filed=self.filed.extend,
         )
@@ -93,3 +95,19 @@ def test_what_decided_is_recorded_with_the_faces(line: Line, place: Place) -> No
         (people["id"], -2, 3, 40, 50, 0.9, 0.8),
         (people["id"], 60, 4, 24, 25, 0.7, 0.1),
     ]
+
+
+def test_what_is_not_probable_enough_is_unsure(line: Line, place: Place) -> None:
+    line.unsure_below = 0.75
+    line.drop("sure.jpg", Verdict("sad", 0.75, 0.75))
+    line.drop("hardly happy.jpg", Verdict("happy", 0.7, 0.3))
+    line.drop("hardly sad.jpg", Verdict("sad", 0.6, 0.6))
+    line.run()
+    assert place.row("sure.jpg")["destination_path"] == str(place.sad / "sure.jpg")
+    for name, probability, p_sad in (("hardly happy.jpg", 0.7, 0.3), ("hardly sad.jpg", 0.6, 0.6)):
+        row = place.row(name)
+        assert (row["state"], row["label"], row["decided_by"]) == ("filed", "unsure", "whole_image")
+        assert (row["probability"], row["p_sad"]) == (probability, p_sad)
+        assert row["destination_path"] == str(place.unsure / name)
+        assert (place.unsure / name).exists()
+    assert sorted(one.decision.label or "" for one in line.filed) == ["sad", "unsure", "unsure"]

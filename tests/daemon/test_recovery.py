@@ -21,35 +21,45 @@ DATA = jpeg()
 
 @pytest.fixture
 def ledger(place: Place) -> Iterator[Ledger]:
-    for folder in (place.happy, place.sad, place.failed):
+    for folder in (place.happy, place.sad, place.failed, place.unsure):
         folder.mkdir()
     ledger = Ledger(open_for_writing(str(place.database)))
     yield ledger
     ledger.close()
 
 
-def decided(place: Place, ledger: Ledger, name: str = "a.jpg") -> tuple[Path, Path]:
-    """A file in the inbox whose row says that it goes to happy/."""
-    source, destination = place.inbox / name, place.happy / name
+def decided(
+    place: Place, ledger: Ledger, label: str = "happy", name: str = "a.jpg"
+) -> tuple[Path, Path]:
+    """A file in the inbox whose row says that it goes to the folder of its label."""
+    source, destination = place.inbox / name, place.root / label / name
+    source.parent.mkdir(exist_ok=True)
     source.write_bytes(DATA)
     found = source.stat()
     [id] = ledger.claim([Source(source, found.st_size, found.st_mtime_ns)])
     assert id is not None
     decision = Decision(
-        id, destination, found.st_size, found.st_mtime_ns, sha256(DATA), label="happy"
+        id, destination, found.st_size, found.st_mtime_ns, sha256(DATA), label=label
     )
     ledger.decide([decision])
     return source, destination
 
 
 def restart(place: Place, ledger: Ledger) -> int:
-    folders = Folders(place.inbox, place.happy, place.sad, place.failed)
+    folders = Folders(place.inbox, place.happy, place.sad, place.failed, place.unsure)
     return recover(ledger, folders, threading.Event())
 
 
 def test_killed_before_the_move(place: Place, ledger: Ledger) -> None:
     decided(place, ledger)
     assert restart(place, ledger) == 1
+    place.assert_promise(Counter({sha256(DATA): 1}))
+
+
+def test_killed_before_the_move_into_a_new_folder(place: Place, ledger: Ledger) -> None:
+    _, destination = decided(place, ledger, "unsure", "2024/a.jpg")
+    assert restart(place, ledger) == 1
+    assert destination.exists()
     place.assert_promise(Counter({sha256(DATA): 1}))
 
 

@@ -40,6 +40,15 @@ def test_few_images_are_told_one_by_one_and_many_together(
     assert (reporter.tally.happy, reporter.tally.sad, reporter.tally.failed) == (1, 30, 1)
 
 
+def test_unsure_images_count_apart_where_there_are_any() -> None:
+    reporter = Reporter()
+    reporter.filed(filed("happy", 30))
+    assert str(reporter.tally) == "30 happy, 0 sad, 0 failed"
+    reporter.filed(filed("unsure", 2))
+    assert str(reporter.tally) == "30 happy, 0 sad, 2 unsure, 0 failed"
+    assert reporter.tally.done == 32
+
+
 def test_a_burst_is_told_when_it_is_over(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,3 +78,5 @@ def test_the_live_line_tells_what_waits_and_what_is_done(tmp_path: Path) -> None
     line = str(reporter._line())
     assert line.startswith("waiting 1 | done 2 | ")
     assert line.endswith("images/s | happy 2 | sad 0 | failed 0")
+    reporter.filed(filed("unsure", 1))
+    assert str(reporter._line()).endswith(" | happy 2 | sad 0 | unsure 1 | failed 0")

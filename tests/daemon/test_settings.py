@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from daemon.cli import main
 from daemon.errors import SettingsError
+from daemon.service import make_folders
 from daemon.settings import Settings, load
 
 EXAMPLE = Path(__file__).parents[2] / "systemd" / "moodsort.toml"
@@ -50,6 +51,7 @@ def test_names_that_are_no_paths_stay(config: Path) -> None:
     [
         ("batchsize = 3", "unknown key 'batchsize'"),
         ("batch_size = 'many'", "batch_size in .*'many' is not a valid int"),
+        ("unsure_below = 1.5", "unsure_below in .*1.5 is not in the range 0<=x<=1"),
         ("batch_size = 0", "batch_size in .*0 is not in the range"),
         ("batch_size = true", "batch_size in .*True is not a valid"),
         ("batch_size = [3]", "batch_size in "),
@@ -100,6 +102,8 @@ def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
         ({"failed": "inbox/failed"}, "failed .* must not lie inside the inbox"),
         ({"database": "inbox/moodsort.db"}, "database .* must not lie inside the inbox"),
         ({"inbox": "happy/inbox"}, "The inbox .* must not lie inside happy"),
+        ({"unsure": "inbox/unsure"}, "unsure .* must not lie inside the inbox"),
+        ({"unsure": "sad"}, "sad and unsure are the same folder"),
     ],
 )
 def test_folders_that_would_go_in_circles_are_refused(
@@ -108,7 +112,18 @@ def test_folders_that_would_go_in_circles_are_refused(
     names = {name: name for name in ("inbox", "happy", "sad", "failed")} | changes
     paths = {k: str(tmp_path / v) if k == "database" else tmp_path / v for k, v in names.items()}
     with pytest.raises(SettingsError, match=sentence):
-        load(None, {}, paths)
+        load(None, {}, paths | {"unsure_below": 0.6})
+
+
+def test_the_folder_unsure_is_only_looked_at_where_it_is_used(tmp_path: Path) -> None:
+    paths = {name: tmp_path / name for name in ("inbox", "happy", "sad", "failed")}
+    settings = load(None, {}, paths | {"unsure": tmp_path / "sad"})
+    make_folders(settings)
+    settings = replace(settings, unsure=tmp_path / "unsure")
+    assert make_folders(settings).unsure == tmp_path / "unsure"
+    assert {folder.name for folder in tmp_path.iterdir()} == set(paths)
+    make_folders(replace(settings, unsure_below=0.6))
+    assert (tmp_path / "unsure").is_dir()
 
 
 def test_the_example_file_explains_every_key_and_has_the_defaults(tmp_path: Path) -> None:

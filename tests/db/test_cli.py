@@ -170,6 +170,22 @@ def test_stats(filled: Place) -> None:
     assert "  by faces       5\n  by whole image 10\n" in shown
 
 
+def test_unsure_images_count_apart(filled: Place) -> None:
+    ledger = Ledger(open_for_writing(str(filled.database)))
+    [id] = ledger.claim([Source(Path("/inbox/unsure.jpg"), 10, 0)])
+    assert id is not None
+    about = {"label": "unsure", "probability": 0.6, "p_sad": 0.4, "decided_by": "whole_image"}
+    ledger.decide([Decision(id, Path("/out/unsure.jpg"), 10, 0, "c" * 64, **about)])
+    ledger.finish([id])
+    ledger.close()
+    [row] = rows(filled, "--label", "unsure")
+    assert (row["id"], row["probability"], row["p_sad"]) == (id, 0.6, 0.4)
+    [got] = json_lines(ask(filled, "stats", "--json").stdout)
+    assert got["labels"] == {"happy": 10, "sad": 5, "unsure": 1}
+    assert got["share_happy"] == pytest.approx(2 / 3)
+    assert "filed   16 (66.7% happy where sure)" in ask(filled, "stats").stdout
+
+
 def test_stats_of_nothing(place: Place) -> None:
     open_for_writing(str(place.database)).dispose()
     [got] = json_lines(ask(place, "stats", "--json").stdout)
