@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from trainer import backend
 from trainer.dataset import CLASSES
 from trainer.errors import BundleError
-from trainer.faces import JudgedFace
+from trainer.faces import FaceLimits, JudgedFace
 from trainer.image import InputSpec
 
 if TYPE_CHECKING:
@@ -152,11 +152,21 @@ class Predictor:
 
 
 class Bundle:
-    """A loaded bundle, ready to classify; `sha256` (hex) stands for all of its content."""
+    """A loaded bundle, ready to classify; `sha256` (hex) stands for all of its content.
 
-    def __init__(self, info: BundleInfo, sha256: str, predictor: Predictor) -> None:
+    `limits` say which faces count.
+    """
+
+    def __init__(
+        self,
+        info: BundleInfo,
+        sha256: str,
+        predictor: Predictor,
+        limits: FaceLimits = FaceLimits(),
+    ) -> None:
         self.info = info
         self.sha256 = sha256
+        self.limits = limits
         self._predictor = predictor
 
     def p_sad(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -198,8 +208,10 @@ def with_temperature(p: NDArray[np.floating], temperature: float) -> NDArray[np.
     return np.asarray(1 / (1 + np.exp(-logits / temperature)), dtype=np.float32)
 
 
-def load(where: str) -> Bundle:
+def load(where: str, limits: FaceLimits = FaceLimits()) -> Bundle:
     """Verify and load the bundle at `where`: a folder, a .zip, or `default`.
+
+    `limits` say which faces count when it judges.
 
     Raises:
         BundleError: it is missing, damaged, not what its hash says, or of another format.
@@ -210,7 +222,7 @@ def load(where: str) -> Bundle:
     predictor = Predictor(model)
     if predictor.spec != info.input:
         raise BundleError(f"The model bundle {where} is damaged: its network has another input.")
-    return Bundle(info, sha256, predictor)
+    return Bundle(info, sha256, predictor, limits)
 
 
 def save(folder: Path, model: Any, info: BundleInfo, extras: Mapping[str, bytes]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from trainer import bundle
 from trainer.bundle import Bundle, load
 from trainer.errors import BundleError
+from trainer.faces import FaceLimits
 
 PRETRAINED = Path(bundle.__file__).parent / "pretrained"
 
@@ -65,6 +66,11 @@ def test_folder_and_zip_are_the_same(shipped: Bundle, copy: Path, tmp_path: Path
         loaded = load(where)
         assert loaded.sha256 == shipped.sha256
         np.testing.assert_array_equal(loaded.p_sad(images), shipped.p_sad(images))
+
+
+def test_a_bundle_knows_which_faces_are_to_count(copy: Path) -> None:
+    assert load(str(copy)).limits == FaceLimits()
+    assert load(str(copy), FaceLimits(most=3)).limits == FaceLimits(most=3)
 
 
 def test_a_missing_bundle(tmp_path: Path) -> None:
