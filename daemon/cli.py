@@ -122,7 +122,7 @@ def run(config: Path | None, **flags: Any) -> None:
 
 @click.command(epilog="Example: moodsort sort holiday --happy holiday-happy --sad holiday-sad")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@configuration.options(without="inbox")
+@configuration.options(configuration.NAMES - {"inbox"})
 def sort(folder: Path, config: Path | None, **flags: Any) -> None:
     """File all images in FOLDER, then exit.
 
@@ -180,18 +180,19 @@ CHUNK = 64
 
 @click.command(epilog="Example: find photos -name '*.jpg' | moodsort classify - --json")
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path())
-@click.option("--model", envvar="MOODSORT_MODEL", default="default", show_default=True)
+@configuration.options(configuration.JUDGING)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def classify(images: tuple[str, ...], model: str, as_json: bool) -> None:
+def classify(images: tuple[str, ...], config: Path | None, as_json: bool, **flags: Any) -> None:
     """Judge images; move and record nothing.
 
     IMAGE may be - to read paths from standard input, one a line. Ends with 1 if an image could
-    not be judged.
+    not be judged. Settings come from flags, the environment and a file as those of `run`.
     """
     from daemon import classifier
     from trainer import bundle
 
-    loaded = bundle.load(model)
+    settings = configuration.load(config, os.environ, flags)
+    loaded = bundle.load(settings.model, settings.face_limits)
     failures = 0
     paths = _paths(images)
     with ThreadPoolExecutor(os.cpu_count()) as pool:

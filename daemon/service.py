@@ -106,7 +106,7 @@ def serve(
             if resumed:
                 log.info("finished what was interrupted", extra={"images": resumed})
             inbox.start()
-            model = _load(settings.model, stop)
+            model = _load(settings, stop)
             line = _pipeline(settings, folders, reporter, ledger, inbox, model, stop)
             _run(line, inbox, reporter, stop)
         except pipeline.Stopped:
@@ -117,14 +117,14 @@ def serve(
             reporter.close()
 
 
-def _load(where: str, stop: threading.Event) -> Bundle:
+def _load(settings: Settings, stop: threading.Event) -> Bundle:
     """Load and warm the model on another thread, so that a signal is answered meanwhile."""
     loaded: list[Bundle] = []
     errors: list[BaseException] = []
 
     def work() -> None:
         try:
-            model = bundle.load(where)
+            model = bundle.load(settings.model, settings.face_limits)
             model.warm()
             loaded.append(model)
         except BaseException as error:

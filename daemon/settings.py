@@ -8,15 +8,18 @@ from __future__ import annotations
 import math
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field, dataclass, field, fields
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from daemon.errors import SettingsError
+
+if TYPE_CHECKING:
+    from trainer.faces import FaceLimits
 
 PREFIX = "MOODSORT_"
 CONFIG_VARIABLE = PREFIX + "CONFIG"
@@ -25,14 +28,26 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 HOME = Path("moodsort-data")
 
 
-def _setting(default: Any, kind: click.ParamType[Any], about: str, shown: str | None = None) -> Any:
+def _setting(
+    default: Any,
+    kind: click.ParamType[Any],
+    about: str,
+    *,
+    shown: str | None = None,
+    key: str | None = None,
+) -> Any:
     shown = shown or (str(default).lower() if isinstance(default, bool) else str(default))
-    return field(default=default, metadata={"kind": kind, "help": f"{about} Default: {shown}."})
+    about = f"{about} Default: {shown}."
+    return field(default=default, metadata={"kind": kind, "help": about, "key": key})
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that the service can be told; the metadata of a field is its type and its help."""
+    """All that the service can be told.
+
+    The metadata of a field is its type, its help, and its key in a TOML file (`table.key`) where
+    that is another than its name.
+    """
 
     inbox: Path = _setting(HOME / "inbox", FOLDER, "Where images are dropped.")
     happy: Path = _setting(HOME / "happy", FOLDER, "Where happy images go.")
@@ -60,7 +75,7 @@ class Settings:
         os.cpu_count() or 1,
         click.IntRange(1, 256),
         "Threads that read and decode images.",
-        "one for each core",
+        shown="one for each core",
     )
     settle_seconds: float = _setting(
         2.0,
@@ -74,6 +89,52 @@ class Settings:
     poll: bool = _setting(
         False, click.BOOL, "Look through the inbox instead of watching it (network shares)."
     )
+    faces: bool = _setting(
+        True,
+        click.BOOL,
+        "Let the faces decide that are found; without, the whole image always does.",
+        key="faces.enabled",
+    )
+    faces_min_size: int = _setting(
+        24,
+        click.IntRange(1, 10_000),
+        "Smallest face that counts: its longer side, in pixels of the image.",
+        key="faces.min_size",
+    )
+    faces_min_score: float = _setting(
+        0.6,
+        click.FloatRange(0, 1),
+        "How sure it must be that a face that counts is one, 0 to 1.",
+        key="faces.min_score",
+    )
+    faces_max_count: int = _setting(
+        50,
+        click.IntRange(1, 1000),
+        "Most faces of an image that count; the largest do.",
+        key="faces.max_count",
+    )
+
+    @property
+    def face_limits(self) -> FaceLimits:
+        """Which faces count, as the trainer takes it."""
+        from trainer.faces import FaceLimits
+
+        return FaceLimits(
+            enabled=self.faces,
+            smallest=self.faces_min_size,
+            score=self.faces_min_score,
+            most=self.faces_max_count,
+        )
+
+
+NAMES = frozenset(f.name for f in fields(Settings))
+JUDGING = frozenset({"model", "faces", "faces_min_size", "faces_min_score", "faces_max_count"})
+"""The settings that say how an image is judged."""
+
+KEYS = {f.metadata["key"] or f.name: f.name for f in fields(Settings)}
+"""The name of the setting that a key of a TOML file stands for."""
+
+TABLES = frozenset(key.split(".")[0] for key in KEYS if "." in key)
 
 
 NATIVE: dict[type[click.ParamType[Any]], tuple[type, ...]] = {
@@ -111,12 +172,14 @@ def load(config: Path | None, environ: Mapping[str, str], flags: Mapping[str, An
     return settings
 
 
-def options(without: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A decorator that gives a click command --config and a flag for every setting but one."""
+def options(
+    names: Collection[str] = NAMES,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A decorator that gives a click command --config and a flag for each of the settings."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for f in reversed(fields(Settings)):
-            if f.name != without:
+            if f.name in names:
                 command = _flag(f)(command)
         return config_option(command)
 
@@ -147,19 +210,29 @@ def _from_file(config: Path) -> dict[str, Any]:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"The configuration {config} is no valid TOML: {error}.") from None
-    known = {f.name for f in fields(Settings)}
     values = {}
-    for name, value in table.items():
-        if name not in known:
+    for key, value in _flat(table).items():
+        if key not in KEYS:
             raise SettingsError(
-                f"{config}: unknown key {name!r}; known are {', '.join(sorted(known))}."
+                f"{config}: unknown key {key!r}; known are {', '.join(sorted(KEYS))}."
             )
-        where = f"{name} in {config}"
+        name, where = KEYS[key], f"{key} in {config}"
         try:
             values[name] = _anchor(name, _parse(name, value, where), config.parent)
         except RuntimeError as error:  # of a home folder that is not known
             raise SettingsError(f"{where}: {error}") from None
     return values
+
+
+def _flat(table: Mapping[str, Any]) -> dict[str, Any]:
+    """With the keys of known tables as `table.key`."""
+    flat: dict[str, Any] = {}
+    for name, value in table.items():
+        if name in TABLES and isinstance(value, dict):
+            flat |= {f"{name}.{key}": inner for key, inner in value.items()}
+        else:
+            flat[name] = value
+    return flat
 
 
 def _parse(name: str, value: Any, where: str) -> Any:

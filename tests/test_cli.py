@@ -16,7 +16,7 @@ from db.engine import open_for_writing
 from tests.faces import draw_folder
 from tests.helpers import MOODSORT, Place, jpeg, json_lines, moodsort, wait_until
 from trainer.bundle import Verdict
-from trainer.faces import Box, JudgedFace
+from trainer.faces import Box, FaceLimits, JudgedFace
 from trainer.image import InputSpec
 
 ROOT = Path(__file__).parent.parent
@@ -104,16 +104,23 @@ def test_classify_decides_and_moves_nothing(tmp_path: Path) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_classify_tells_the_faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    face = JudgedFace(Box(-2, 3, 40, 50), 0.9, 0.8)
-    spec = SimpleNamespace(info=SimpleNamespace(input=InputSpec(48, 48, 1)))
-    monkeypatch.setattr("trainer.bundle.load", lambda *args: spec)
-    verdict = Verdict("sad", 0.8, 0.8, "faces", (face,))
+def test_classify_takes_limits_and_tells_the_faces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = SimpleNamespace(info=SimpleNamespace(input=InputSpec(48, 48, 1)))
+    asked: list[object] = []
+    monkeypatch.setattr("trainer.bundle.load", lambda *args: asked.append(args) or bundle)
+    verdict = Verdict("sad", 0.8, 0.8, "faces", (JudgedFace(Box(-2, 3, 40, 50), 0.9, 0.8),))
     monkeypatch.setattr("daemon.classifier.judge", lambda bundle, photos: [verdict])
     (tmp_path / "a.jpg").write_bytes(jpeg())
-    [row] = json_lines(
-        CliRunner().invoke(main, ["classify", str(tmp_path / "a.jpg"), "--json"]).stdout
+    (tmp_path / "moodsort.toml").write_text("[faces]\nmin_size = 40\n")
+    done = CliRunner().invoke(
+        main,
+        ["classify", str(tmp_path / "a.jpg"), "--json", "--faces-max-count", "3"],
+        env={"MOODSORT_CONFIG": str(tmp_path / "moodsort.toml")},
     )
+    assert asked == [("default", FaceLimits(smallest=40, most=3))]
+    [row] = json_lines(done.stdout)
     assert row["decided_by"] == "faces"
     assert row["faces"] == [
         {"x": -2, "y": 3, "width": 40, "height": 50, "score": 0.9, "p_sad": 0.8}

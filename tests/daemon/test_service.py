@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from daemon.reporting import Reporter
+from daemon.service import make_folders, serve
+from daemon.settings import Settings
 from tests.helpers import (
     Place,
     Service,
@@ -21,6 +24,8 @@ from tests.helpers import (
     sha256,
     wait_until,
 )
+from trainer.errors import BundleError
+from trainer.faces import FaceLimits
 
 
 @pytest.fixture(scope="module")
@@ -237,6 +242,24 @@ def test_a_missing_model_is_a_sentence(place: Place) -> None:
     done = moodsort("run", "--inbox", place.inbox, *place.destinations(), "--model", "none")
     assert done.returncode == 1
     assert done.stderr == "Error: There is no model bundle none.\n"
+
+
+def test_the_model_is_told_which_faces_are_to_count(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def load(*args: object) -> None:
+        asked.append(args)
+        raise BundleError("There is none.")
+
+    monkeypatch.setattr("trainer.bundle.load", load)
+    folders = {name: place.root / name for name in ("inbox", "happy", "sad", "failed")}
+    settings = Settings(**folders, database=str(place.database), faces=False, faces_max_count=3)
+    made = make_folders(settings)
+    with pytest.raises(BundleError):
+        serve(settings, made, Reporter(), threading.Event(), once=True)
+    assert asked == [("default", FaceLimits(enabled=False, most=3))]
 
 
 def test_a_destination_that_vanishes_and_comes_back(place: Place) -> None:

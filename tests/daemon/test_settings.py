@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from daemon.cli import main
 from daemon.errors import SettingsError
 from daemon.service import make_folders
 from daemon.settings import Settings, load
+from trainer.faces import FaceLimits
 
 EXAMPLE = Path(__file__).parents[2] / "systemd" / "moodsort.toml"
 
@@ -63,6 +65,14 @@ def test_names_that_are_no_paths_stay(config: Path) -> None:
         ("settle_seconds = nan", "settle_seconds in .*nan is no number"),
         ('inbox = "~nosuchuser/x"', "inbox in "),
         ('inbox = "a\\u0000b"', "inbox in .*null byte"),
+        ("[faces]\nmin_size = 'many'", r"faces\.min_size in .*'many' is not a valid int"),
+        ("[faces]\nmin_score = 2", r"faces\.min_score in .*2.0 is not in the range"),
+        ("[faces]\nenabled = 3", r"faces\.enabled in .*3 is not a valid bool"),
+        ("[faces]\nsize = 3", r"unknown key 'faces\.size'; known are .*faces\.min_size"),
+        ("faces = true", r"unknown key 'faces'; known are .*faces\.enabled"),
+        ("faces_min_size = 3", "unknown key 'faces_min_size'"),
+        ("[inbox]\npath = 3", "inbox in "),
+        ("[other]", "unknown key 'other'"),
     ],
 )
 def test_a_bad_file_is_a_sentence_that_names_the_key(
@@ -73,6 +83,15 @@ def test_a_bad_file_is_a_sentence_that_names_the_key(
         load(config, {}, {})
     assert str(config) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_faces_have_a_table_of_their_own(config: Path) -> None:
+    config.write_text("batch_size = 8\n[faces]\nenabled = false\nmin_size = 30\nmax_count = 5\n")
+    environ = {"MOODSORT_FACES": "yes", "MOODSORT_FACES_MIN_SIZE": "40"}
+    assert load(config, {}, {}).face_limits == FaceLimits(False, smallest=30, most=5)
+    got = load(config, environ, {"faces_min_size": 50, "faces_min_score": 0.9})
+    assert got.face_limits == FaceLimits(True, smallest=50, score=0.9, most=5)
+    assert load(None, {}, {}).face_limits == FaceLimits()
 
 
 def test_a_bad_variable_is_named() -> None:
@@ -131,7 +150,8 @@ def test_the_example_file_explains_every_key_and_has_the_defaults(tmp_path: Path
     copy.write_text(EXAMPLE.read_text())
     got = load(copy, {}, {})
     for f in fields(Settings):
-        assert f"\n{f.name} =" in EXAMPLE.read_text().replace("# decode", "decode")
+        key = (f.metadata["key"] or f.name).removeprefix("faces.")
+        assert f"\n{key} =" in EXAMPLE.read_text().replace("# decode", "decode")
         value = getattr(got, f.name)
         relative = str(value).removeprefix(f"{tmp_path}/")
         assert relative == str(getattr(Settings, f.name)), f.name
@@ -139,11 +159,19 @@ def test_the_example_file_explains_every_key_and_has_the_defaults(tmp_path: Path
 
 @pytest.mark.parametrize("command", ["run", "sort"])
 def test_every_setting_is_a_flag(command: str) -> None:
-    shown = CliRunner().invoke(main, [command, "--help"]).output
     flags = {f"--{f.name.replace('_', '-')}" for f in fields(Settings)}
-    assert {flag for flag in flags if f"{flag} " in shown or f"{flag} /" in shown} == (
-        flags if command == "run" else flags - {"--inbox"}
-    )
+    assert flags_of(command) & flags == (flags if command == "run" else flags - {"--inbox"})
+
+
+def test_classify_takes_the_settings_that_say_how_an_image_is_judged() -> None:
+    faces = {"--faces", "--no-faces", "--faces-min-size", "--faces-min-score", "--faces-max-count"}
+    assert flags_of("classify") == {"--model", "--config", "--json", "--help"} | faces
+
+
+def flags_of(command: str) -> set[str]:
+    shown = CliRunner().invoke(main, [command, "--help"]).output
+    lines = [line for line in shown.splitlines() if line.startswith("  -")]
+    return {flag for line in lines for flag in re.findall(r"(--[a-z-]+)\b", line[:40])}
 
 
 def test_a_bad_flag_is_one_line() -> None:
