@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.errors import DataError, ImageError
-from trainer.image import DecodedImage, InputSpec, decode
+from trainer.image import DecodedImage, View, decode
 
 CLASSES = ("happy", "sad")
 """Class folders in index order: a network's output is the probability of the last."""
@@ -17,7 +17,10 @@ CLASSES = ("happy", "sad")
 PARTS = ("train", "validation", "test")
 """What a data set is divided into; also the names of folders that divide it beforehand."""
 
-CHUNK = 256
+BATCH = 64
+"""Images that are judged at a time."""
+
+CHUNK = 64
 """Images decoded ahead at a time, so that memory does not grow with the data set."""
 
 
@@ -87,22 +90,44 @@ def _is_candidate(path: Path) -> bool:
 
 
 def read_all(
-    examples: Sequence[Example], spec: InputSpec, workers: int
+    examples: Sequence[Example], view: View, workers: int
 ) -> Iterator[tuple[Example, Read]]:
     """Read and decode the examples in order, `workers` at a time."""
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, len(examples), CHUNK):
             chunk = examples[start : start + CHUNK]
-            yield from zip(chunk, pool.map(lambda e: _read(e.path, spec), chunk), strict=True)
+            yield from zip(chunk, pool.map(lambda e: _read(e.path, view), chunk), strict=True)
 
 
-def _read(path: Path, spec: InputSpec) -> Read:
+def decoded_batches(
+    examples: Sequence[Example],
+    view: View,
+    workers: int,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Iterator[tuple[list[Example], list[DecodedImage]]]:
+    """Those that can be decoded with their images, up to BATCH at a time."""
+    good: list[Example] = []
+    images: list[DecodedImage] = []
+    for example, read in read_all(examples, view, workers):
+        progress(1)
+        if isinstance(read.outcome, ImageError):
+            continue
+        good.append(example)
+        images.append(read.outcome)
+        if len(images) == BATCH:
+            yield good, images
+            good, images = [], []
+    if images:
+        yield good, images
+
+
+def _read(path: Path, view: View) -> Read:
     try:
         data = path.read_bytes()
     except OSError as error:
         return Read("", ImageError("unreadable", f"The file cannot be read: {error.strerror}."))
     digest = hashlib.sha256(data).hexdigest()
     try:
-        return Read(digest, decode(data, spec))
+        return Read(digest, decode(data, view))
     except ImageError as error:
         return Read(digest, error)

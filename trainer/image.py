@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ MAX_PIXELS = 2 * 89_478_485
 
 MAX_DECODED_PIXELS = 100_000_000
 """Pixels that are decoded, which takes seconds and up to 4 bytes each; JPEG is decoded reduced."""
+
+MOST_ENCODED = 4 * 1024**2
+"""Bytes of a file that are held while its image is judged."""
 
 QUARTER_TURNS = (5, 6, 7, 8)
 """EXIF orientations (TIFF 6.0, tag 274) that swap width and height."""
@@ -47,24 +50,39 @@ class InputSpec:
 
 
 @dataclass(frozen=True)
+class View:
+    """What of an image is looked at: the whole, stretched to `whole`, and perhaps a photo.
+
+    `photo_side`: the most pixels of a side of that photo, which keeps its proportions.
+    """
+
+    whole: InputSpec
+    photo_side: int | None = None
+
+
+@dataclass(frozen=True)
 class DecodedImage:
     """An image, upright and at the size a network wants.
 
     `pixels` is uint8 of shape (height, width, channels), 0 to 255; `width` and `height` are those
-    of the whole upright image in pixels; `format` is Pillow's name of the file format.
+    of the whole upright image in pixels; `format` is Pillow's name of the file format. `photo`: in
+    colour, with its sides in proportion, uint8 (h, w, 3), if it was asked for; `encoded` are then
+    the bytes that it came from, so that it can be had larger, unless they are MOST_ENCODED.
     """
 
     pixels: NDArray[np.uint8]
     width: int
     height: int
     format: str
+    photo: NDArray[np.uint8] | None = None
+    encoded: bytes | None = None
 
 
-def decode(data: bytes, spec: InputSpec) -> DecodedImage:
-    """Decode the first frame of `data`, turn it upright by its EXIF tag and stretch it to `spec`.
+def decode(data: bytes, view: View) -> DecodedImage:
+    """Decode the first frame of `data`, turned upright by its EXIF tag, as `view` wants it.
 
-    JPEG is decoded at the smallest DCT scale that still covers `spec`, in gray where the network
-    is gray, which costs about a third of a full decode.
+    JPEG is decoded at the smallest DCT scale that still covers what is wanted, in gray where that
+    will do, which costs about a third of a full decode.
 
     Raises:
         ImageError: the bytes are no whole image of a supported format and size.
@@ -73,7 +91,9 @@ def decode(data: bytes, spec: InputSpec) -> DecodedImage:
         raise ImageError("empty", "The file is empty.")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return _read(image, spec)
+            decoded = _read(image, view.whole, view.photo_side)
+            kept = decoded.photo is not None and len(data) <= MOST_ENCODED
+            return replace(decoded, encoded=data) if kept else decoded
     except Image.DecompressionBombError:
         raise _too_large() from None
     except UnidentifiedImageError:
@@ -87,22 +107,57 @@ def decode(data: bytes, spec: InputSpec) -> DecodedImage:
         raise _broken(error) from None
 
 
-def _read(image: Image.Image, spec: InputSpec) -> DecodedImage:
+def larger_photo(image: DecodedImage, side: int) -> NDArray[np.uint8] | None:
+    """The photo of an image that has one, decoded again with up to `side` pixels a side.
+
+    None where there is not enough memory for it.
+    """
+    if image.encoded is None:
+        return None
+    try:
+        return decode(image.encoded, View(InputSpec(1, 1, 3), side)).photo
+    except ImageError:  # It was decoded before: what can be wrong now is the size.
+        return None
+
+
+def _read(image: Image.Image, spec: InputSpec, photo_side: int | None) -> DecodedImage:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise _too_large(width, height)
     file_format = image.format or "unknown"
-    image.draft(spec.mode, (spec.width, spec.height))
+    mode = spec.mode if photo_side is None else "RGB"
+    image.draft(mode, _at_least(image.size, spec, photo_side))
     if image.width * image.height > MAX_DECODED_PIXELS:
         raise _too_large(width, height)
     image.load()
     upright, quarter_turned = _turn_upright(image)
     if quarter_turned:
         width, height = height, width
-    plain = _flatten(upright, spec.mode)
-    sized = plain.resize((spec.width, spec.height), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    pixels = np.asarray(sized, dtype=np.uint8).reshape(spec.shape)
-    return DecodedImage(pixels, width, height, file_format)
+    plain = _flatten(upright, mode)
+    photo = None
+    if photo_side is not None:
+        plain.thumbnail((photo_side, photo_side), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        photo = np.asarray(plain, dtype=np.uint8)
+    return DecodedImage(_stretch(plain, spec), width, height, file_format, photo)
+
+
+def stretched(photo: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
+    """A photo, uint8 (h, w, 3), as `spec` wants it, uint8 of `spec.shape`."""
+    return _stretch(Image.fromarray(photo), spec)
+
+
+def _stretch(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
+    sized = image.resize((spec.width, spec.height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return np.asarray(sized.convert(spec.mode), dtype=np.uint8).reshape(spec.shape)
+
+
+def _at_least(size: tuple[int, int], spec: InputSpec, photo_side: int | None) -> tuple[int, int]:
+    """The width and height that a reduced decoding of an image of `size` must still have."""
+    if photo_side is None:
+        return spec.width, spec.height
+    scale = min(1.0, photo_side / max(size))
+    width, height = (max(1, int(side * scale)) for side in size)
+    return max(spec.width, width), max(spec.height, height)
 
 
 def _turn_upright(image: Image.Image) -> tuple[Image.Image, bool]:

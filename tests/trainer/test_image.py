@@ -10,11 +10,12 @@ from PIL import ExifTags, Image
 
 from tests.faces import draw_face
 from tests.helpers import encoded, jpeg, png_of
+from trainer import image
 from trainer.errors import ImageError
-from trainer.image import InputSpec, decode
+from trainer.image import InputSpec, View, decode, larger_photo, stretched
 
-GRAY = InputSpec(48, 48, 1)
-COLOR = InputSpec(64, 32, 3)
+GRAY = View(InputSpec(48, 48, 1))
+COLOR = View(InputSpec(64, 32, 3))
 
 
 def code(data: bytes) -> str:
@@ -65,21 +66,28 @@ def test_transparency_is_seen_over_white() -> None:
     assert decode(encoded(clear, "PNG"), GRAY).pixels.min() == 255
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_undone(face: Image.Image, orientation: int) -> None:
-    turns = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
-    stored = face.transpose(turns[orientation]) if orientation in turns else face
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def turned_jpeg(upright: Image.Image, orientation: int) -> bytes:
+    """A file that is upright where its EXIF orientation is heeded."""
+    stored = upright.transpose(TURNS[orientation]) if orientation in TURNS else upright
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    got = decode(encoded(stored, "JPEG", exif=exif, quality=95), GRAY)
+    return encoded(stored, "JPEG", exif=exif, quality=95)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_undone(face: Image.Image, orientation: int) -> None:
+    got = decode(turned_jpeg(face, orientation), GRAY)
     want = decode(encoded(face, "JPEG", quality=95), GRAY)
     assert (got.width, got.height) == (200, 160)
     assert np.abs(got.pixels.astype(int) - want.pixels).mean() < 3
@@ -143,3 +151,87 @@ def test_a_decompression_bomb_is_refused_by_its_header() -> None:
 def test_a_pixel_and_a_thread_are_images() -> None:
     assert decode(encoded(Image.new("RGB", (1, 1)), "PNG"), GRAY).pixels.max() == 0
     assert decode(encoded(Image.new("L", (6000, 1), 255), "PNG"), GRAY).pixels.min() == 255
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
+@pytest.mark.parametrize(
+    ("size", "photo"),
+    [
+        ((2000, 1000), (512, 256)),
+        ((700, 2100), (171, 512)),
+        ((300, 200), (300, 200)),
+        ((3000, 2), (512, 1)),
+    ],
+)
+def test_a_photo_is_in_proportion_in_colour_and_never_enlarged(
+    face: Image.Image, file_format: str, size: tuple[int, int], photo: tuple[int, int]
+) -> None:
+    view = View(GRAY.whole, 512)
+    got = decode(encoded(face.resize(size), file_format, quality=95), view)
+    assert got.pixels.shape == (48, 48, 1)
+    assert (got.width, got.height) == size
+    assert got.photo is not None
+    assert (got.photo.dtype, got.photo.shape) == (np.uint8, (photo[1], photo[0], 3))
+    if min(photo) > 100:
+        want = face.resize(photo, Image.Resampling.BILINEAR)
+        assert np.abs(got.photo.astype(int) - np.asarray(want)).mean() < 4
+    assert decode(encoded(face.convert("L"), "PNG"), view).photo.shape == (160, 200, 3)  # type: ignore[union-attr]
+    assert decode(encoded(face, "PNG"), GRAY).photo is None
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+def test_a_photo_can_be_had_larger(file_format: str) -> None:
+    data = encoded(draw_face(random.Random(8), "sad", (1500, 1000)), file_format, quality=95)
+    small = decode(data, View(GRAY.whole, 320))
+    assert small.photo is not None
+    assert (small.photo.shape, small.encoded) == ((213, 320, 3), data)
+    large = larger_photo(small, 1024)
+    assert large is not None
+    assert (large.dtype, large.shape) == (np.uint8, (683, 1024, 3))
+    with Image.open(io.BytesIO(data)) as full:
+        want = np.asarray(full.convert("RGB").resize((1024, 683), Image.Resampling.BILINEAR))
+    enlarged = Image.fromarray(small.photo).resize((1024, 683), Image.Resampling.BICUBIC)
+    of_large, of_enlarged = (np.abs(np.asarray(x, int) - want).mean() for x in (large, enlarged))
+    assert of_large < of_enlarged / 2
+    whole = larger_photo(small, 4000)
+    assert whole is not None
+    assert whole.shape == (1000, 1500, 3)
+
+
+@pytest.mark.parametrize("orientation", [3, 5, 6, 8])
+def test_a_larger_photo_is_upright_too(orientation: int) -> None:
+    upright = draw_face(random.Random(8), "happy", (1200, 800))
+    image = decode(turned_jpeg(upright, orientation), View(GRAY.whole, 320))
+    large = larger_photo(image, 600)
+    assert large is not None
+    assert large.shape == (400, 600, 3)
+    assert np.abs(large.astype(int) - np.asarray(upright.resize((600, 400)))).mean() < 4
+
+
+def test_bytes_are_kept_for_a_larger_photo_alone_and_not_too_many(
+    face: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, view = encoded(face, "PNG"), View(GRAY.whole, 100)
+    assert decode(data, GRAY).encoded is None
+    monkeypatch.setattr(image, "MOST_ENCODED", len(data))
+    assert decode(data, view).encoded == data
+    monkeypatch.setattr(image, "MOST_ENCODED", len(data) - 1)
+    kept = decode(data, view)
+    assert kept.photo is not None
+    assert larger_photo(kept, 200) is None
+
+
+def test_a_larger_photo_that_is_too_large_to_decode_is_not_had(
+    face: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = decode(encoded(face.resize((1600, 1600)), "JPEG"), View(GRAY.whole, 200))
+    monkeypatch.setattr(image, "MAX_DECODED_PIXELS", 200 * 200)
+    assert larger_photo(small, 1600) is None
+    assert larger_photo(small, 200) is not None
+
+
+@pytest.mark.parametrize("spec", [GRAY.whole, COLOR.whole])
+def test_a_photo_is_stretched_as_the_whole_image_is(face: Image.Image, spec: InputSpec) -> None:
+    image = decode(encoded(face, "PNG"), View(spec, 320))
+    assert image.photo is not None
+    assert np.array_equal(stretched(image.photo, spec), image.pixels)

@@ -1,0 +1,310 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+from tests.helpers import encoded
+from tests.trainer.people import Place, assert_found, drawn, faces_of, people
+from tests.trainer.small import seen
+from trainer.crops import FRAME, crops
+from trainer.detection import Detector, Found
+from trainer.faces import FaceLimits
+from trainer.finding import COVERED, SUSPECTED, FaceFinder, Sight, largest_faces
+from trainer.image import DecodedImage, InputSpec, View, decode, larger_photo, stretched
+
+SPEC = InputSpec(48, 48, 1)
+VIEW = View(SPEC, FaceFinder.photo_side)
+
+
+class Watched(Detector):
+    """A detector, and the side of each view that was looked at, with the number of photos."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+        self.looks: list[tuple[int, int]] = []
+
+    def find(self, photos: Sequence[NDArray[np.uint8]], side: int, score: float) -> list[Found]:
+        if photos:
+            self.looks.append((side, len(photos)))
+        return self._detector.find(photos, side, score)
+
+
+@pytest.fixture
+def watched(detector: Detector) -> Watched:
+    return Watched(detector)
+
+
+def find(detector: Detector, *images: DecodedImage, **limits: float) -> list[Sight]:
+    return FaceFinder(detector, FaceLimits(**limits)).find(images)  # type: ignore[arg-type]
+
+
+def in_the_original(sight: Sight) -> Found:
+    """The faces in pixels of the whole upright image."""
+    return sight.faces.scaled(sight.scale)
+
+
+def rows_of(count: int, across: int, step: tuple[int, int], side: int) -> list[Place]:
+    return [(20 + n % across * step[0], 20 + n // across * step[1], side) for n in range(count)]
+
+
+PORTRAIT = [(20, 100, 360)]
+"""In 400 x 600 pixels."""
+
+FOUR = [(50, 40, 300), (600, 60, 240), (120, 450, 280), (650, 480, 250)]
+"""In 1000 x 800 pixels."""
+
+EIGHT = rows_of(8, 4, (190, 250), 60)
+"""In 800 x 600 pixels, with heads of 40."""
+
+CROWD = rows_of(24, 6, (260, 290), 120)
+"""In 1600 x 1200 pixels."""
+
+
+@pytest.fixture(scope="module")
+def portrait() -> DecodedImage:
+    return seen(people((400, 600), *PORTRAIT), VIEW)
+
+
+@pytest.fixture(scope="module")
+def four() -> DecodedImage:
+    return seen(people((1000, 800), *FOUR), VIEW)
+
+
+@pytest.fixture(scope="module")
+def eight() -> DecodedImage:
+    return seen(people((800, 600), *EIGHT), VIEW)
+
+
+@pytest.fixture(scope="module")
+def crowd() -> DecodedImage:
+    return seen(people((1600, 1200), *CROWD), VIEW)
+
+
+@pytest.fixture(scope="module")
+def scene() -> DecodedImage:
+    return seen(Image.linear_gradient("L"), VIEW)
+
+
+def beside(count: int) -> DecodedImage:
+    """One face of some size, and small ones beside it."""
+    small = [(400 + n % 3 * 130, 60 + n // 3 * 170, 80) for n in range(count)]
+    return seen(people((800, 600), (40, 150, 240), *small), VIEW)
+
+
+def test_a_portrait_is_found_at_the_first_look(watched: Watched, portrait: DecodedImage) -> None:
+    [sight] = find(watched, portrait)
+    assert_found(in_the_original(sight), *PORTRAIT)
+    assert watched.looks == [(128, 1)]
+
+
+def test_where_no_face_is_large_the_second_look_finds_smaller_ones(
+    watched: Watched, four: DecodedImage
+) -> None:
+    [sight] = find(watched, four)
+    assert_found(in_the_original(sight), *FOUR)
+    assert watched.looks == [(128, 1), (256, 1)]
+
+
+def test_where_there_is_nobody_nobody_looks_closer(watched: Watched, scene: DecodedImage) -> None:
+    [sight] = find(watched, scene)
+    assert len(sight.faces) == 0
+    assert watched.looks == [(128, 1), (256, 1)]
+    assert np.array_equal(sight.photo, scene.photo)  # type: ignore[arg-type]
+
+
+def test_a_hint_of_a_small_face_is_worth_a_closer_look(
+    watched: Watched, eight: DecodedImage
+) -> None:
+    [sight] = find(watched, eight)
+    assert_found(in_the_original(sight), *EIGHT)
+    assert watched.looks == [(128, 1), (256, 1), (512, 1)]
+    [hints] = watched.find([sight.photo], 256, SUSPECTED * FaceLimits().score)
+    assert 0 < len(hints) < 8
+    assert hints.scores.max() < FaceLimits().score
+
+
+@pytest.mark.parametrize(("count", "looks"), [(3, 2), (6, 3)])
+def test_beside_a_sure_face_it_takes_a_group_of_small_ones(
+    watched: Watched, count: int, looks: int
+) -> None:
+    find(watched, beside(count))
+    assert watched.looks == [(128, 1), (256, 1), (512, 1)][:looks]
+
+
+def test_a_crowd_is_looked_at_in_a_larger_photo(watched: Watched, crowd: DecodedImage) -> None:
+    [sight] = find(watched, crowd)
+    assert watched.looks == [(128, 1), (256, 1), (512, 1), (1024, 1)]
+    larger = larger_photo(crowd, 1024)
+    assert larger is not None
+    assert np.array_equal(sight.photo, larger)
+    assert (sight.photo.shape, sight.scale) == ((768, 1024, 3), 1600 / 1024)
+    assert_found(in_the_original(sight), *CROWD)
+    want = crops(larger, in_the_original(sight).scaled(1024 / 1600), SPEC)
+    assert np.abs(sight.crops(SPEC).astype(int) - want).max() <= 1
+
+
+def test_a_crowd_whose_photo_cannot_be_had_larger_is_looked_at_as_it_is(
+    watched: Watched, crowd: DecodedImage
+) -> None:
+    [sight] = find(watched, replace(crowd, encoded=None))
+    assert watched.looks[-1] == (1024, 1)
+    assert np.array_equal(sight.photo, crowd.photo)  # type: ignore[arg-type]
+    assert sight.scale == 1600 / FaceFinder.photo_side
+    assert_found(in_the_original(sight), *CROWD)
+
+
+@pytest.mark.parametrize(
+    ("size", "photo", "scale"),
+    [((800, 600), (600, 800), 1.0), ((3200, 2400), (768, 1024), 3.125)],
+)
+def test_boxes_are_right_however_large_the_photo_of_a_crowd_can_be_had(
+    detector: Detector, size: tuple[int, int], photo: tuple[int, int], scale: float
+) -> None:
+    image = seen(people((1600, 1200), *CROWD).resize(size), VIEW, "JPEG")
+    [sight] = find(detector, image)
+    assert (sight.photo.shape[:2], sight.scale) == (photo, scale)
+    factor = size[0] / 1600
+    places = [(int(x * factor), int(y * factor), int(side * factor)) for x, y, side in CROWD]
+    assert_found(in_the_original(sight), *places)
+
+
+def test_a_crowd_in_a_turned_file_is_found_upright(detector: Detector) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    stored = people((1600, 1200), *CROWD).transpose(Image.Transpose.ROTATE_90)
+    [sight] = find(detector, decode(encoded(stored, "JPEG", exif=exif, quality=92), VIEW))
+    assert sight.photo.shape == (768, 1024, 3)
+    assert_found(in_the_original(sight), *CROWD)
+
+
+def test_a_face_that_fills_the_image_counts_without_being_sure(detector: Detector) -> None:
+    place = (0, 0, 240)
+    [sight] = find(detector, seen(people((240, 240), place), VIEW), score=0.97)
+    assert_found(in_the_original(sight), place)
+    assert sight.faces.scores[0] < 0.97
+    for size in ((640, 240), (480, 480)):
+        larger = seen(people(size, (100, 0, 240)), VIEW)
+        found = [len(find(detector, larger, score=score)[0].faces) for score in (0.6, 0.97)]
+        assert found == [1, 0]
+
+
+def test_a_face_that_is_not_sure_does_not_count_beside_one_that_is(detector: Detector) -> None:
+    picture = drawn(3, 500).crop((50, 50, 450, 450))
+    picture.paste(drawn(4, 100), (300, 0))
+    image = seen(picture, VIEW)
+    [both] = find(detector, image)
+    scores = both.faces.scores
+    assert len(scores) == 2
+    [sure] = find(detector, image, score=float(scores.mean()))
+    assert len(sure.faces) == 1
+    assert not sure.is_crop
+    [neither] = find(detector, image, score=0.99)
+    assert neither.is_crop
+
+
+def test_company_in_the_batch_changes_nothing(
+    watched: Watched,
+    portrait: DecodedImage,
+    four: DecodedImage,
+    eight: DecodedImage,
+    crowd: DecodedImage,
+    scene: DecodedImage,
+) -> None:
+    images = [crowd, scene, portrait, eight, four, portrait, beside(6), scene, crowd]
+    together = find(watched, *images)
+    assert watched.looks == [(128, 9), (256, 7), (512, 4), (1024, 1), (1024, 1)]
+    assert [len(sight.faces) for sight in together] == [24, 0, 1, 8, 4, 1, 7, 0, 24]
+    for image, sight in zip(images, together, strict=True):
+        [alone] = find(watched, image)
+        assert (alone.scale, alone.photo.shape) == (sight.scale, sight.photo.shape)
+        np.testing.assert_allclose(alone.faces.boxes, sight.faces.boxes, atol=0.05)
+        np.testing.assert_allclose(alone.faces.eyes, sight.faces.eyes, atol=0.05)
+        np.testing.assert_allclose(alone.faces.scores, sight.faces.scores, atol=1e-3)
+    assert find(watched) == []
+
+
+def test_the_largest_face_comes_first_and_so_many_count(
+    detector: Detector, crowd: DecodedImage
+) -> None:
+    [everybody] = find(detector, crowd)
+    assert (np.diff(everybody.faces.sides) <= 0).all()
+    assert (np.diff(everybody.faces.scores) > 0).any()
+    [five] = find(detector, crowd, most=5)
+    np.testing.assert_array_equal(five.faces.boxes, everybody.faces.boxes[:5])
+
+
+def test_the_smallest_face_is_measured_in_the_original(
+    detector: Detector, crowd: DecodedImage
+) -> None:
+    sides = in_the_original(find(detector, crowd)[0]).sides
+    limit = int(np.median(sides))
+    assert 60 < limit < 100
+    [larger] = find(detector, crowd, smallest=limit)
+    assert in_the_original(larger).sides.tolist() == sides[sides >= limit].tolist()
+    assert 0 < len(larger.faces) < 24
+
+
+def test_who_wants_no_faces_does_not_look_for_any(watched: Watched, four: DecodedImage) -> None:
+    [sight] = find(watched, four, enabled=False)
+    assert (len(sight.faces), sight.rest, watched.looks) == (0, 1.0, [])
+
+
+def test_what_crops_leave_of_the_photo_is_the_rest() -> None:
+    photo = np.zeros((200, 400, 3), np.uint8)
+    assert Sight(photo, 1.0).rest == 1.0
+    one = Sight(photo, 3.0, faces_of((10, 10, 100, 0.9)))
+    assert one.rest == pytest.approx(1 - (FRAME * 100) ** 2 / (200 * 400))
+    two = Sight(photo, 3.0, faces_of((10, 10, 100, 0.9), (200, 20, 50, 0.9)))
+    assert two.rest == pytest.approx(1 - FRAME**2 * (100**2 + 50**2) / (200 * 400))
+    assert Sight(photo, 1.0, faces_of((0, 0, 190, 0.9), (200, 0, 190, 0.9))).rest == 0.0
+
+
+@pytest.mark.parametrize(("side", "is_crop"), [(118, False), (124, True), (190, True)])
+def test_a_photo_that_one_face_covers_is_shown_as_it_is(side: int, is_crop: bool) -> None:
+    photo = np.asarray(drawn(6, 200))
+    one = faces_of((10, 5, side, 0.9))
+    sight = Sight(photo, 2.0, one)
+    assert (sight.rest == 0.0) == is_crop
+    want = stretched(photo, SPEC)[None] if is_crop else crops(photo, one, SPEC)
+    assert np.array_equal(sight.crops(SPEC), want)
+    assert not np.array_equal(stretched(photo, SPEC)[None], crops(photo, one, SPEC))
+
+
+def test_a_photo_that_two_faces_cover_is_not_taken_for_one() -> None:
+    photo = np.asarray(drawn(6, 200))
+    pair = faces_of((0, 0, 110, 0.9), (115, 115, 80, 0.9))
+    covered = FRAME**2 * (110**2 + 80**2) / 200**2
+    assert covered > COVERED
+    sight = Sight(photo, 2.0, pair)
+    assert sight.rest == pytest.approx(1 - covered)
+    assert np.array_equal(sight.crops(SPEC), crops(photo, pair, SPEC))
+    both = Sight(photo, 2.0, faces_of((0, 0, 150, 0.9), (80, 80, 120, 0.9)))
+    assert both.rest == 0.0
+    assert np.array_equal(both.crops(SPEC), crops(photo, both.faces, SPEC))
+
+
+def test_faces_are_small_as_shares_of_the_longer_side() -> None:
+    faces = faces_of((0, 0, 39, 0.9), (50, 50, 41, 0.9), (100, 100, 20, 0.9))
+    for shape in ((200, 400, 3), (400, 200, 3)):
+        sight = Sight(np.zeros(shape, np.uint8), 1.0, faces)
+        assert sight.sides == pytest.approx([39 / 400, 41 / 400, 20 / 400])
+        assert sight.small_faces == 2
+    assert Sight(np.zeros((9, 9, 3), np.uint8), 1.0).small_faces == 0
+
+
+def test_of_each_image_the_largest_face_is_shown_and_else_the_whole(
+    detector: Detector, scene: DecodedImage
+) -> None:
+    large = (180, 80, 200)
+    images = [scene, seen(people((400, 300), (20, 20, 100), large), VIEW)]
+    _, pair = sights = find(detector, *images)
+    assert len(pair.faces) == 2
+    assert_found(in_the_original(pair)[[0]], large)
+    whole, face = largest_faces(images, sights, SPEC)
+    assert np.array_equal(whole, scene.pixels)
+    assert np.array_equal(face, crops(pair.photo, pair.faces[[0]], SPEC)[0])

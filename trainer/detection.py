@@ -1,0 +1,184 @@
+"""Find faces in photos, in batches, with BlazeFace.
+
+Source: Bazarevsky et al. 2019, "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs",
+and MediaPipe, whose short-range weights `detector.keras` holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from trainer.graph import Graph
+from trainer.logits import logit, probability
+
+STRIDES = ((8, 2), (16, 6))
+"""Pixels between the anchors of a grid, and how many there are at each place."""
+
+KEYPOINTS = 6
+EYES = slice(0, 2)
+"""Which keypoints are the eyes: first the one that is left in the picture."""
+
+SAME_FACE = 0.3
+"""Boxes that overlap by more than this share of what both cover are one face (MediaPipe)."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The n faces of a photo, the surest first; coordinates in pixels of the photo.
+
+    `boxes`: float32 (n, 4), left, top, right, bottom. `eyes`: float32 (n, 2, 2), x and y of the
+    one that is left in the picture and of the other. `scores`: float32 (n,) in [0, 1].
+    """
+
+    boxes: NDArray[np.float32]
+    eyes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, rows: Any) -> Found:
+        """Some of them, chosen as NumPy does."""
+        return Found(self.boxes[rows], self.eyes[rows], self.scores[rows])
+
+    def scaled(self, factor: float) -> Found:
+        """The same in a photo that is larger by this factor."""
+        to = np.float32(factor)
+        return Found(self.boxes * to, self.eyes * to, self.scores)
+
+    @property
+    def sides(self) -> NDArray[np.float32]:
+        """The longer side of each box in pixels, float32 (n,)."""
+        sizes = self.boxes[:, 2:] - self.boxes[:, :2]
+        longer: NDArray[np.float32] = sizes.max(axis=1, initial=0.0)
+        return longer
+
+
+class Detector:
+    """A BlazeFace model, ready to find faces."""
+
+    def __init__(self, model: Any) -> None:
+        self._model, self._graph = model, Graph(model)
+
+    def warm(self, side: int) -> None:
+        """Make the first call with squares of this side as fast as the later ones."""
+        self._graph.warm(side, side, 3)
+
+    def save(self, path: Path) -> None:
+        """Write it as a Keras model."""
+        self._model.save(path)
+
+    def find(self, photos: Sequence[NDArray[np.uint8]], side: int, score: float) -> list[Found]:
+        """The faces of each photo, uint8 (height, width, 3), with at least this `score`.
+
+        `side`: of the squares that they are fitted into, a multiple of 16 pixels.
+        """
+        if not photos:
+            return []
+        views = [_letterboxed(photo, side) for photo in photos]
+        outputs = self._graph(np.stack([view.pixels for view in views]))
+        points, logits = sorted(outputs, key=lambda output: -output.shape[-1])
+        points = points.reshape(len(photos), -1, 2 + KEYPOINTS, 2)
+        # A logit is compared rather than a score: that saves the sigmoid of what is no face.
+        sure = logits[..., 0] >= logit(np.array(score))
+        anchors = _anchors(side)
+        return [
+            merge([_decode(points[i, rows], logits[i, rows, 0], anchors[rows], view)])
+            for i, (rows, view) in enumerate(zip(sure, views, strict=True))
+        ]
+
+
+@cache
+def _anchors(side: int) -> NDArray[np.float32]:
+    """The middles of the anchors, float32 (n, 2), x and y in pixels of the view."""
+    grids = []
+    for stride, repeats in STRIDES:
+        middles = (np.arange(side // stride, dtype=np.float32) + 0.5) * stride
+        x, y = np.meshgrid(middles, middles)
+        grids.append(np.repeat(np.stack([x, y], axis=-1).reshape(-1, 2), repeats, axis=0))
+    return np.concatenate(grids)
+
+
+@dataclass(frozen=True)
+class _View:
+    """A photo in the middle of a black square, uint8 (side, side, 3).
+
+    `corner`: x and y in the square of the photo's upper left corner. `scale`: from photo to square.
+    """
+
+    pixels: NDArray[np.uint8]
+    corner: NDArray[np.float32]
+    scale: float
+
+
+def _letterboxed(photo: NDArray[np.uint8], side: int) -> _View:
+    height, width = photo.shape[:2]
+    scale = side / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    left, top = (side - size[0]) // 2, (side - size[1]) // 2
+    square = np.zeros((side, side, 3), np.uint8)
+    square[top : top + size[1], left : left + size[0]] = np.asarray(small)
+    return _View(square, np.array([left, top], np.float32), scale)
+
+
+def _decode(
+    points: NDArray[np.float32],
+    logits: NDArray[np.float32],
+    anchors: NDArray[np.float32],
+    view: _View,
+) -> Found:
+    """What the network says of m anchors (m, 2): middle, size and keypoints (m, 8, 2) in a view."""
+    middles = points[:, 0] + anchors
+    halves = points[:, 1] / 2
+    boxes = np.stack([middles - halves, middles + halves], axis=1)
+    eyes = points[:, 2:][:, EYES] + anchors[:, None]
+    return Found(
+        boxes=np.asarray((boxes - view.corner) / view.scale, np.float32).reshape(-1, 4),
+        eyes=(eyes - view.corner) / view.scale,
+        scores=probability(logits),
+    )
+
+
+def merge(views: Sequence[Found]) -> Found:
+    """Each face of a photo once, as the mean of what was found of it, weighted by the scores."""
+    boxes, eyes, scores = _joined(views)
+    left = np.argsort(-scores, kind="stable")
+    faces: list[Found] = []
+    while len(left):
+        same = _overlaps(boxes[left[0]], boxes[left]) > SAME_FACE
+        same[0] = True
+        members, left = left[same], left[~same]
+        weights = scores[members] / scores[members].sum()
+        box: NDArray[np.float32] = np.einsum("n,nk->k", weights, boxes[members])
+        eye: NDArray[np.float32] = np.einsum("n,nij->ij", weights, eyes[members])
+        faces.append(Found(box[None], eye[None], scores[members[:1]]))
+    return Found(*_joined(faces)) if faces else views[0]
+
+
+def _joined(
+    some: Sequence[Found],
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    return (
+        np.concatenate([found.boxes for found in some]),
+        np.concatenate([found.eyes for found in some]),
+        np.concatenate([found.scores for found in some]),
+    )
+
+
+def _overlaps(box: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Intersection over union of one box (4,) with each of `boxes` (n, 4)."""
+    corner = np.maximum(box[:2], boxes[:, :2])
+    opposite = np.minimum(box[2:], boxes[:, 2:])
+    shared = np.clip(opposite - corner, 0, None).prod(axis=1)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    both: NDArray[np.float32] = shared / ((box[2:] - box[:2]).prod() + areas - shared + 1e-9)
+    return both

@@ -1,0 +1,208 @@
+"""Photos -> the faces in them that count, looked for as closely as is worth the time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.crops import FRAME, crops
+from trainer.detection import Detector, Found, merge
+from trainer.faces import FaceLimits
+from trainer.image import DecodedImage, InputSpec, larger_photo, stretched
+
+VIEWS = (128, 256, 512, 1024)
+"""Pixels of the sides of the squares that a photo is looked at in, one after the other.
+
+A face has to have 20 to 24 pixels in a square to be found there. Each costs four times as much as
+the one before, so it is used only where that leaves something to be found. Measured on 241 web
+photos, at a score of 0.6: 143 with a face by the first alone, 164 by the second, 177 by both.
+"""
+
+LARGE = 0.3
+"""In sides of the photo, the longer: who has found such a face need not look for smaller ones."""
+SMALL = 0.1
+"""The same: faces that may have more like them, too small to be seen."""
+GROUP, CROWD = 5, 12
+"""SMALL faces that are worth a closer look, and the closest."""
+
+SUSPECTED = 0.5
+"""The detector's score, in that from which a face counts, from which it may: as a hint at more, or
+because it is all that the photo shows, with nothing around it by which it might be told.
+
+Measured: at a score of 0.6 it finds a face in 75 % of crops of FER2013 and 93 % of the portraits,
+with this in 94 % and all.
+"""
+
+COVERED, SQUARE = 0.5, 1.3
+"""Share of a photo that the crop of its only face would be, from which it is one already, if its
+sides differ by no more than this factor.
+
+To turn and cut it again would cost sharpness, and there is no scene around the face to speak of.
+"""
+
+NONE = Found(np.empty((0, 4), np.float32), np.empty((0, 2, 2), np.float32), np.empty(0, np.float32))
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A photo, uint8 (h, w, 3), and faces in it.
+
+    `scale`: pixels of the whole upright image for one of the photo.
+    """
+
+    photo: NDArray[np.uint8]
+    scale: float
+    faces: Found = NONE
+
+    @property
+    def sides(self) -> NDArray[np.float32]:
+        """Those of the faces, in sides of the photo, the longer; float32 (n,)."""
+        return np.asarray(self.faces.sides / max(self.photo.shape[:2]), np.float32)
+
+    @property
+    def small_faces(self) -> int:
+        """How many of the faces are SMALL."""
+        return int((self.sides < SMALL).sum())
+
+    @property
+    def covered(self) -> NDArray[np.float64]:
+        """The share of the photo that the crop of each face is, float64 (n,)."""
+        return np.asarray((FRAME * self.faces.sides) ** 2 / np.prod(self.photo.shape[:2]))
+
+    @property
+    def is_crop(self) -> bool:
+        """Whether it shows nothing but one face."""
+        short, long = sorted(self.photo.shape[:2])
+        return len(self.faces) == 1 and self.covered[0] > COVERED and long <= SQUARE * short
+
+    @property
+    def rest(self) -> float:
+        """The share of the photo that crops of the faces leave, [0, 1]; 0 if it is one itself."""
+        return 0.0 if self.is_crop else max(0.0, 1 - float(self.covered.sum()))
+
+    def crops(self, spec: InputSpec) -> NDArray[np.uint8]:
+        """The faces by themselves, uint8 (n, *spec.shape); the photo, where it is one already."""
+        if self.is_crop:
+            return stretched(self.photo, spec)[None]
+        return crops(self.photo, self.faces, spec)
+
+
+class FaceFinder:
+    """Finds the faces of photos that count."""
+
+    photo_side = 400
+    """Most pixels of a side of the photos that it takes.
+
+    Measured in 5 folds of 238 web photos: with 320, 0.866 are right, with 400, 0.891. Photos of 800
+    pixels and more can be decoded at half of their size or less, which takes half of the time.
+    """
+
+    def __init__(self, detector: Detector, limits: FaceLimits) -> None:
+        self._detector, self._limits = detector, limits
+
+    def warm(self) -> None:
+        """Make the first call as fast as the later ones."""
+        for side in VIEWS[:2]:
+            self._detector.warm(side)
+
+    def save(self, path: Path) -> None:
+        """Write the detector as a Keras model."""
+        self._detector.save(path)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it looks for faces at all."""
+        return self._limits.enabled
+
+    def find(self, images: Sequence[DecodedImage]) -> list[Sight]:
+        """What is seen of each: the faces that count, the largest first."""
+        sights = [_sight(image) for image in images]
+        if not self.enabled:
+            return sights
+        first, second, third, fourth = VIEWS
+        self._look(sights, first, lambda sight: True)
+        self._look(sights, second, self._without_large)
+        for i in self._look(sights, third, self._hinting_at_more):
+            if sights[i].small_faces >= CROWD:
+                # One at a time: such a view takes as much memory as 16 of the second.
+                [sights[i]] = self._seen([_enlarged(images[i], sights[i], fourth)], fourth)
+        return [self._counting(sight) for sight in sights]
+
+    def _look(
+        self, sights: list[Sight], side: int, worth_it: Callable[[Sight], bool]
+    ) -> Sequence[int]:
+        """Look for faces where it is worth it, and say where that was."""
+        rows = [i for i, sight in enumerate(sights) if worth_it(sight)]
+        for i, sight in zip(rows, self._seen([sights[i] for i in rows], side), strict=True):
+            sights[i] = sight
+        return rows
+
+    def _seen(self, sights: Sequence[Sight], side: int) -> list[Sight]:
+        """With the faces that one view adds."""
+        score = SUSPECTED * self._limits.score
+        found = self._detector.find([sight.photo for sight in sights], side, score)
+        return [
+            replace(sight, faces=merge([sight.faces, faces]))
+            for sight, faces in zip(sights, found, strict=True)
+        ]
+
+    def _without_large(self, sight: Sight) -> bool:
+        return not (self._sure(sight) & (sight.sides >= LARGE)).any()
+
+    def _hinting_at_more(self, sight: Sight) -> bool:
+        enough = GROUP if self._sure(sight).any() else 1
+        return sight.small_faces >= enough
+
+    def _sure(self, sight: Sight) -> NDArray[np.bool_]:
+        return np.asarray(sight.faces.scores >= self._limits.score)
+
+    def _counting(self, sight: Sight) -> Sight:
+        counts = self._sure(sight)
+        if not counts.any():
+            counts = np.array([alone.is_crop for alone in _one_by_one(sight)], bool)
+        counts &= sight.faces.sides * sight.scale >= self._limits.smallest
+        faces = sight.faces[counts]
+        order = np.argsort(-faces.sides, kind="stable")
+        return replace(sight, faces=faces[order[: self._limits.most]])
+
+
+def _one_by_one(sight: Sight) -> list[Sight]:
+    """The same photo with each of its faces alone."""
+    return [replace(sight, faces=sight.faces[[i]]) for i in range(len(sight.faces))]
+
+
+def _sight(image: DecodedImage) -> Sight:
+    """No faces yet."""
+    assert image.photo is not None  # Whoever looks for faces decodes for that.
+    return Sight(image.photo, _scale(image, image.photo))
+
+
+def _enlarged(image: DecodedImage, sight: Sight, side: int) -> Sight:
+    """The same with a larger photo, if that can be had."""
+    photo = larger_photo(image, side)
+    if photo is None:
+        return sight
+    scale = _scale(image, photo)
+    return Sight(photo, scale, sight.faces.scaled(sight.scale / scale))
+
+
+def _scale(image: DecodedImage, photo: NDArray[np.uint8]) -> float:
+    return max(image.width, image.height) / int(max(photo.shape[:2]))
+
+
+def largest_faces(
+    images: Sequence[DecodedImage], sights: Sequence[Sight], spec: InputSpec
+) -> NDArray[np.uint8]:
+    """The largest face of each image, or the whole image where there is none: (n, *spec.shape)."""
+    return np.stack(
+        [
+            replace(sight, faces=sight.faces[:1]).crops(spec)[0]
+            if len(sight.faces)
+            else image.pixels
+            for image, sight in zip(images, sights, strict=True)
+        ]
+    )
