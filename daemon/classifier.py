@@ -9,14 +9,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
 from daemon.identity import Identity, identity
 from daemon.settling import is_being_written, regular
 from db.ledger import FaceRecord
 from trainer.bundle import Bundle, Verdict
 from trainer.errors import ImageError
-from trainer.image import DecodedImage, InputSpec, decode
+from trainer.image import DecodedImage, View, decode
 
 MAX_BYTES = 256 * 1024**2
 """A larger file is refused unread: no photo is, and each worker holds one in memory."""
@@ -39,7 +37,7 @@ class Photo:
     outcome: DecodedImage | ImageError
 
 
-def read(path: Path, spec: InputSpec) -> Photo:
+def read(path: Path, view: View) -> Photo:
     """Read and decode one file; an image that cannot be decoded is an outcome, not an error.
 
     Raises:
@@ -54,7 +52,7 @@ def read(path: Path, spec: InputSpec) -> Photo:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode) or is_being_written(path):
             raise Unsettled
-        digest, outcome = _read(descriptor, before.st_size, spec)
+        digest, outcome = _read(descriptor, before.st_size, view)
         after = os.fstat(descriptor)
     except OSError as error:
         return _unreadable(path, error)
@@ -67,8 +65,8 @@ def read(path: Path, spec: InputSpec) -> Photo:
 
 def judge(bundle: Bundle, photos: Sequence[Photo]) -> list[Verdict | ImageError]:
     """One verdict a photo, in order; what made a photo undecodable stands in its place."""
-    pixels = [p.outcome.pixels for p in photos if isinstance(p.outcome, DecodedImage)]
-    verdicts = iter(bundle.classify(np.stack(pixels)) if pixels else [])
+    images = [p.outcome for p in photos if isinstance(p.outcome, DecodedImage)]
+    verdicts = iter(bundle.classify(images))
     return [p.outcome if isinstance(p.outcome, ImageError) else next(verdicts) for p in photos]
 
 
@@ -77,9 +75,7 @@ def face_records(verdict: Verdict) -> list[FaceRecord]:
     return [FaceRecord(**asdict(f.box), score=f.score, p_sad=f.p_sad) for f in verdict.faces]
 
 
-def _read(
-    descriptor: int, size: int, spec: InputSpec
-) -> tuple[str | None, DecodedImage | ImageError]:
+def _read(descriptor: int, size: int, view: View) -> tuple[str | None, DecodedImage | ImageError]:
     if size > MAX_BYTES:
         limit = MAX_BYTES // 1024**2
         return None, ImageError("too_large", f"The file is larger than {limit} MiB.")
@@ -87,7 +83,7 @@ def _read(
         data = file.read()
     digest = hashlib.sha256(data).hexdigest()
     try:
-        return digest, decode(data, spec)
+        return digest, decode(data, view)
     except ImageError as error:
         return digest, error
 

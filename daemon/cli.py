@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from daemon.classifier import Photo
     from daemon.reporting import Reporter
     from trainer.bundle import Verdict
-    from trainer.image import InputSpec
+    from trainer.image import View
 
 COMMANDS = {
     "run": ("daemon.cli:run", "Watch the inbox and file what comes in."),
@@ -197,7 +197,7 @@ def classify(images: tuple[str, ...], config: Path | None, as_json: bool, **flag
     paths = _paths(images)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         while chunk := list(islice(paths, CHUNK)):
-            photos = list(pool.map(lambda path: _read(path, loaded.info.input), chunk))
+            photos = list(pool.map(lambda path: _read(path, loaded.info.view), chunk))
             for photo, verdict in zip(photos, classifier.judge(loaded, photos), strict=True):
                 failures += isinstance(verdict, ImageError)
                 _print_verdict(photo.path, verdict, as_json=as_json)
@@ -215,12 +215,12 @@ def _paths(images: tuple[str, ...]) -> Iterator[Path]:
             yield Path(image)
 
 
-def _read(path: Path, spec: InputSpec) -> Photo:
+def _read(path: Path, view: View) -> Photo:
     from daemon import classifier
 
     try:
         # The service never follows links; here somebody has named this one.
-        return replace(classifier.read(path.resolve(), spec), path=path)
+        return replace(classifier.read(path.resolve(), view), path=path)
     except classifier.Unsettled:
         kind = "is no regular file, or is being written" if path.exists() else "does not exist"
         reason = f"The file {kind}."

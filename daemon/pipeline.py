@@ -198,7 +198,7 @@ class Pipeline:
                 self._inbox.leave_alone(file.path, "another service has claimed it")
                 self._inbox.done(file.path)
             else:
-                reading = self._readers.submit(classifier.read, file.path, self._bundle.info.input)
+                reading = self._readers.submit(classifier.read, file.path, self._bundle.info.view)
                 claims.append(_Claim(id, file, reading))
         return claims
 

@@ -154,9 +154,9 @@ def _pipeline(
         name=info.name,
         sha256=model.sha256,
         classes=info.classes,
-        input_height=info.input.height,
-        input_width=info.input.width,
-        input_channels=info.input.channels,
+        input_height=info.main.input.height,
+        input_width=info.main.input.width,
+        input_channels=info.main.input.channels,
         metrics=info.metrics,
     )
     return Pipeline(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import Place
+from trainer.bundle import SHIPPED, Bundle, load
 
 
 @pytest.fixture(autouse=True)
@@ -20,3 +21,8 @@ def _no_thread_is_left() -> Iterator[None]:
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path / "place")
+
+
+@pytest.fixture(scope="session")
+def shipped() -> Bundle:
+    return load(SHIPPED)

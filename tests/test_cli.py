@@ -2,22 +2,20 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from daemon.cli import COMMANDS, main
 from db.engine import open_for_writing
-from tests.faces import draw_folder
+from tests.faces import draw_face, draw_folder
 from tests.helpers import MOODSORT, Place, jpeg, json_lines, moodsort, wait_until
-from trainer.bundle import Verdict
-from trainer.faces import Box, FaceLimits, JudgedFace
-from trainer.image import InputSpec
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -104,27 +102,34 @@ def test_classify_decides_and_moves_nothing(tmp_path: Path) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_classify_takes_limits_and_tells_the_faces(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bundle = SimpleNamespace(info=SimpleNamespace(input=InputSpec(48, 48, 1)))
-    asked: list[object] = []
-    monkeypatch.setattr("trainer.bundle.load", lambda *args: asked.append(args) or bundle)
-    verdict = Verdict("sad", 0.8, 0.8, "faces", (JudgedFace(Box(-2, 3, 40, 50), 0.9, 0.8),))
-    monkeypatch.setattr("daemon.classifier.judge", lambda bundle, photos: [verdict])
-    (tmp_path / "a.jpg").write_bytes(jpeg())
-    (tmp_path / "moodsort.toml").write_text("[faces]\nmin_size = 40\n")
-    done = CliRunner().invoke(
-        main,
-        ["classify", str(tmp_path / "a.jpg"), "--json", "--faces-max-count", "3"],
-        env={"MOODSORT_CONFIG": str(tmp_path / "moodsort.toml")},
-    )
-    assert asked == [("default", FaceLimits(smallest=40, most=3))]
-    [row] = json_lines(done.stdout)
-    assert row["decided_by"] == "faces"
-    assert row["faces"] == [
-        {"x": -2, "y": 3, "width": 40, "height": 50, "score": 0.9, "p_sad": 0.8}
-    ]
+def test_classify_takes_limits_and_tells_the_faces(tmp_path: Path) -> None:
+    group = Image.new("RGB", (700, 300), "gray")
+    for seed, (x, side) in enumerate([(10, 240), (270, 180), (460, 140), (610, 60)], start=1):
+        face = draw_face(random.Random(seed), "sad" if seed == 1 else "happy", (side, side))
+        group.paste(face, (x, 50))
+    group.save(tmp_path / "group.png")
+    (tmp_path / "moodsort.toml").write_text("[faces]\nmin_size = 60\n")
+
+    def classify(*options: str) -> dict:
+        done = CliRunner().invoke(
+            main,
+            ["classify", str(tmp_path / "group.png"), "--json", *options],
+            env={"MOODSORT_CONFIG": str(tmp_path / "moodsort.toml")},
+        )
+        [row] = json_lines(done.stdout)
+        return row
+
+    three = classify()
+    assert three["decided_by"] == "faces"
+    assert set(three["faces"][0]) == {"x", "y", "width", "height", "score", "p_sad"}
+    middles = [face["x"] + face["width"] / 2 for face in three["faces"]]
+    assert middles == pytest.approx([130, 360, 530], abs=25)
+    assert [face["p_sad"] > 0.5 for face in three["faces"]] == [True, False, False]
+    two = classify("--faces-max-count", "2")
+    for got, want in zip(two["faces"], three["faces"][:2], strict=True):
+        assert got == pytest.approx(want, abs=1e-4)
+    whole = classify("--no-faces")
+    assert (whole["decided_by"], whole["faces"]) == ("whole_image", [])
 
 
 def test_classify_reads_names_from_standard_input(tmp_path: Path) -> None:
@@ -138,7 +143,8 @@ def test_classify_reads_names_from_standard_input(tmp_path: Path) -> None:
 
 def test_train_makes_a_bundle_that_can_be_used(bundle: Path, tmp_path: Path) -> None:
     assert {p.name for p in bundle.iterdir()} == {
-        *("model.keras", "bundle.json", "report.html", "curves.png", "confusion.png"),
+        *("model.keras", "detector.keras", "bundle.json"),
+        *("report.html", "curves.png", "confusion.png"),
     }
     assert list((bundle.parent / "mine-logs").rglob("events.out.tfevents.*"))
     info = json.loads((bundle / "bundle.json").read_text())
@@ -179,17 +185,47 @@ def test_a_killed_training_goes_on_to_the_same_model(bundle: Path) -> None:
     killed = folder / "models" / "killed"
     whole, resumed = (json.loads((b / "bundle.json").read_text()) for b in (bundle, killed))
     assert resumed["metrics"] == whole["metrics"]
-    assert resumed["temperature"] == whole["temperature"]
+    assert resumed["faces"]["temperature"] == whole["faces"]["temperature"]
     assert not state.parent.exists()
 
 
-def test_train_the_network_of_the_original(tmp_path: Path) -> None:
+def test_train_the_network_of_the_original_beside_one_for_faces(tmp_path: Path) -> None:
     draw_folder(tmp_path / "faces", 30, seed=4)
-    done = moodsort(
-        "train", "faces", "--out", "seed", "--network", "seed", "--epochs", "1", cwd=tmp_path
-    )
+    command = ("train", "faces", "--network", "seed", "--epochs", "1")
+    done = moodsort(*command, "--out", "both", "--faces", "default", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "seed" / "bundle.json").read_text())["network"] == "seed"
+    assert "WARNING" not in done.stderr
+    info = json.loads((tmp_path / "both" / "bundle.json").read_text())
+    assert (info["whole"]["network"], info["whole"]["file"]) == ("seed", "model.keras")
+    assert info["faces"]["file"] == "faces.keras"
+    assert info["fusion"]["faces"] > 0
+    assert info["metrics"]["validation"]["accuracy"] > 0.9
+    (tmp_path / "a.jpg").write_bytes(jpeg("sad", 1, (240, 240)))
+    image, model = str(tmp_path / "a.jpg"), str(tmp_path / "both")
+    classified = CliRunner().invoke(main, ["classify", image, "--model", model, "--json"])
+    [row] = json_lines(classified.stdout)
+    assert (row["label"], row["decided_by"], len(row["faces"])) == ("sad", "faces", 1)
+
+
+def test_what_judges_faces_and_what_does_not_are_not_confused(tmp_path: Path) -> None:
+    draw_folder(tmp_path / "faces", 1, seed=4)
+    blind = shutil.copytree(ROOT / "trainer" / "pretrained", tmp_path / "blind")
+    info = json.loads((blind / "bundle.json").read_text())
+    info["whole"] = info["whole"] or info["faces"]
+    info |= dict.fromkeys(("faces", "detector_sha256", "fusion"))
+    (blind / "bundle.json").write_text(json.dumps(info))
+    command = ["train", str(tmp_path / "faces"), "--out", str(tmp_path / "out"), "--faces"]
+    for options, sentence in (
+        (["default"], "The network compact judges faces itself; leave out --faces."),
+        ([str(blind), "--network", "seed"], "blind does not judge faces."),
+        (["none", "--network", "seed"], "There is no model bundle none."),
+    ):
+        done = CliRunner().invoke(main, [*command, *options])
+        assert done.exit_code == 1
+        assert done.stderr.startswith("Error: ")
+        assert sentence in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["blind", "faces"]
 
 
 def test_evaluate_has_the_agreed_keys_and_a_page_that_needs_nothing_else(

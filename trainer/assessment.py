@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer import figures, report
-from trainer.bundle import FORMAT, Bundle, BundleInfo, Predictor, with_temperature
+from trainer import figures, fusion, report
+from trainer.bundle import FACES_FILE, FORMAT, MODEL_FILE, Bundle, BundleInfo, Stage
 from trainer.cleaning import CleanData
-from trainer.dataset import CLASSES
-from trainer.evaluation import Judged, fit_temperature, measure
+from trainer.dataset import CLASSES, Example, decoded_batches
+from trainer.evaluation import fit_temperature, judge, measure
+from trainer.finding import FaceFinder
+from trainer.fusion import Fusion
+from trainer.image import View
+from trainer.judging import FaceJudge, Predictor
 from trainer.splitting import fingerprint
 from trainer.training import Fitted
 
@@ -22,33 +26,46 @@ THRESHOLD = 0.5
 """Probability of sad from which an image is sad; after calibration the likelier class wins."""
 
 
+@dataclass(frozen=True)
+class Training:
+    """What a bundle is made of, and with: the `network` by name, the `command` that was typed.
+
+    `beside`: what judges faces beside a network that judges whole images. `finder`: what found the
+    faces that a network has learnt to judge.
+    """
+
+    name: str
+    network: str
+    command: str
+    finder: FaceFinder | None = None
+    beside: Bundle | None = None
+
+
 def assess(
     fitted: Fitted,
     data: CleanData,
     parts: Mapping[str, NDArray[np.int64]],
+    training: Training,
     *,
-    name: str,
-    network: str,
-    command: str,
+    workers: int,
     say: Callable[[str], None],
-) -> tuple[BundleInfo, dict[str, bytes]]:
+) -> tuple[Bundle, dict[str, bytes]]:
     """Calibrate on the validation images, then measure on those and on the test images.
 
-    `parts`: the indices of each part of the data. `command`: what the model was made with. `say` is
-    told the figures. Back come what the bundle is to say, and by name the files that are to lie in
-    it beside the model.
+    `parts`: the indices of each part of the data. `say` is told the figures. Back come the bundle,
+    and by name the files that are to lie in it beside the models.
     """
-    predict = Predictor(fitted.model)
-    raw = {part: predict.at(parts[part], data.pixels) for part in ("validation", "test")}
-    temperature = fit_temperature(data.labels[parts["validation"]], raw["validation"])
+    validation = parts["validation"]
+    raw = Predictor(fitted.model).at(validation, data.pixels)
+    temperature = fit_temperature(data.labels[validation], raw)
+    bundle = _bundle(Predictor(fitted.model, temperature), training, data, parts)
+    if bundle.faces and bundle.whole:
+        examples = [data.examples[i] for i in validation]
+        fitted_to = _fusion(bundle.faces, bundle.whole, examples, workers=workers)
+        bundle = bundle.with_info(replace(bundle.info, fusion=fitted_to))
     judged = {
-        part: Judged(
-            paths=[data.examples[i].path for i in parts[part]],
-            labels=data.labels[parts[part]],
-            raw=p,
-            p_sad=with_temperature(p, temperature),
-        )
-        for part, p in raw.items()
+        part: judge(bundle, [data.examples[i] for i in parts[part]], workers=workers)
+        for part in ("validation", "test")
     }
     measured = {part: measure(j.labels, j.p_sad, THRESHOLD) for part, j in judged.items()}
     for part, result in measured.items():
@@ -56,27 +73,66 @@ def assess(
             f"{part}: accuracy {result.accuracy:.3f}, precision {result.precision:.3f}, "
             f"recall {result.recall:.3f} (of sad), AUC {result.auc:.3f}, {result.images} images."
         )
+    metrics = {part: asdict(result) for part, result in measured.items()}
+    bundle = bundle.with_info(replace(bundle.info, metrics=metrics))
+    page = report.render(f"Model {training.name}", bundle, judged, fitted.history)
+    return bundle, {
+        "report.html": page.encode(),
+        "curves.png": figures.curves(fitted.history),
+        "confusion.png": figures.confusion(measured["test"], "test"),
+    }
+
+
+def _fusion(
+    faces: FaceJudge, whole: Predictor, examples: Sequence[Example], *, workers: int
+) -> Fusion:
+    """Fitted to the examples that have faces."""
+    terms: list[tuple[float, float, float, int]] = []
+    view = View(whole.spec, faces.photo_side)
+    for good, images in decoded_batches(examples, view, workers):
+        of_whole = whole.logits(np.stack([image.pixels for image in images])) / whole.temperature
+        for judged, logit, example in zip(faces.judge(images), of_whole, good, strict=True):
+            if judged:
+                of_faces = judged.logit / faces.predict.temperature
+                terms.append((of_faces, float(logit), judged.rest, example.label))
+    columns = np.array(terms).reshape(-1, 4).T
+    return fusion.fit(columns[0], columns[1], columns[2], columns[3].astype(np.int64))
+
+
+def _bundle(
+    network: Predictor,
+    training: Training,
+    data: CleanData,
+    parts: Mapping[str, NDArray[np.int64]],
+) -> Bundle:
+    """Not yet measured."""
+    trained = Stage(training.network, MODEL_FILE, "", network.spec, network.temperature)
+    beside = training.beside
+    judges_faces = training.finder is not None
     info = BundleInfo(
         format=FORMAT,
-        name=name,
-        network=network,
+        name=training.name,
         classes=CLASSES,
-        input=predict.spec,
         threshold=THRESHOLD,
-        temperature=temperature,
-        model_sha256="",
-        metrics={part: asdict(result) for part, result in measured.items()},
+        faces=trained if judges_faces else _stage_of(beside),
+        whole=None if judges_faces else trained,
+        detector_sha256=None,
+        fusion=None,
+        metrics={},
         data={
             part: {"images": len(indices), "fingerprint": fingerprint(data, indices)}
             for part, indices in parts.items()
         },
         versions={name: version(name) for name in ("tensorflow", "keras", "numpy", "pillow")},
-        command=command,
+        command=training.command,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    page = report.render(f"Model {name}", Bundle(info, "", predict), judged, fitted.history)
-    return info, {
-        "report.html": page.encode(),
-        "curves.png": figures.curves(fitted.history),
-        "confusion.png": figures.confusion(measured["test"], "test"),
-    }
+    if training.finder:
+        return Bundle(info, "", faces=FaceJudge(training.finder, network))
+    return Bundle(info, "", faces=beside.faces if beside else None, whole=network)
+
+
+def _stage_of(beside: Bundle | None) -> Stage | None:
+    """What judges faces in another bundle, as a stage of this one."""
+    stage = beside.info.faces if beside else None
+    return replace(stage, file=FACES_FILE) if stage else None

@@ -9,26 +9,31 @@ import lzma
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainer import backend
 from trainer.dataset import CLASSES
+from trainer.detection import Detector
 from trainer.errors import BundleError
 from trainer.faces import FaceLimits, JudgedFace
-from trainer.image import InputSpec
+from trainer.finding import FaceFinder, largest_faces
+from trainer.fusion import Fusion
+from trainer.image import DecodedImage, InputSpec, View
+from trainer.judging import FaceJudge, Judged, Predictor
+from trainer.logits import probability
 
-if TYPE_CHECKING:
-    from trainer.gradcam import Explainer
-
-FORMAT = 1
+FORMAT = 2
 MODEL_FILE = "model.keras"
+"""The network that was trained for the bundle; FACES_FILE is one that was taken from another."""
+FACES_FILE = "faces.keras"
+DETECTOR_FILE = "detector.keras"
+MODEL_FILES = (MODEL_FILE, FACES_FILE, DETECTOR_FILE)
 INFO_FILE = "bundle.json"
 
 SHIPPED = "default"
@@ -40,33 +45,59 @@ DECIDED_BY = ("faces", "whole_image")
 LARGEST_MEMBER = 2 * 1024**3
 """Bytes that a file inside a zipped bundle may have."""
 
-BATCH_SHAPES = (1, 4, 16, 64)
-"""Batches are padded to these sizes, so that the runtime prepares few shapes, once each."""
+
+@dataclass(frozen=True)
+class Stage:
+    """One network of a bundle and what it looks at.
+
+    `file`: of the bundle, its `sha256` in hex. `temperature` divides the logit (Guo et al. 2017,
+    "On Calibration of Modern Neural Networks").
+    """
+
+    network: str
+    file: str
+    sha256: str
+    input: InputSpec
+    temperature: float
 
 
 @dataclass(frozen=True)
 class BundleInfo:
     """What `bundle.json` says.
 
-    `classes` are in index order: the network gives the probability of the last. `threshold`: from
-    this probability on it is the last class. `temperature` divides the logit (Guo et al. 2017,
-    "On Calibration of Modern Neural Networks"). `metrics`: by part of the split. `data`: images
-    and fingerprint of each part. `model_sha256`: of `model.keras`, in hex.
+    `classes` are in index order: the networks give the probability of the last. `threshold`: from
+    this probability on it is the last class. `faces` judges faces, which the detector with the hash
+    `detector_sha256` finds, and whole images where there is none, unless there is `whole`, which
+    judges whole images; at least one of the two is there. `fusion` says what both together make of
+    an image with faces. `metrics`: by part of the split. `data`: images and fingerprint of each
+    part.
     """
 
     format: int
     name: str
-    network: str
     classes: tuple[str, ...]
-    input: InputSpec
     threshold: float
-    temperature: float
-    model_sha256: str
+    faces: Stage | None
+    whole: Stage | None
+    detector_sha256: str | None
+    fusion: Fusion | None
     metrics: Mapping[str, Any]
     data: Mapping[str, Any]
     versions: Mapping[str, str]
     command: str
     created_at: str
+
+    @property
+    def main(self) -> Stage:
+        """The stage that judges whole images, if need be."""
+        stage = self.whole or self.faces
+        assert stage is not None  # Neither is saved or loaded without one.
+        return stage
+
+    @property
+    def view(self) -> View:
+        """How images are to be decoded for it."""
+        return View(self.main.input, FaceJudge.photo_side if self.faces else None)
 
     def to_json(self) -> str:
         """The text of `bundle.json`."""
@@ -85,21 +116,42 @@ class BundleInfo:
                 raise ValueError(f"format {raw['format']} is not the known one, {FORMAT}")
             if tuple(raw["classes"]) != CLASSES:
                 raise ValueError(f"the classes are {raw['classes']}, not {list(CLASSES)}")
-            if not (0 < raw["threshold"] < 1 and raw["temperature"] > 0):
-                raise ValueError("the threshold or the temperature is out of range")
-            return cls(
-                **{field.name: raw[field.name] for field in fields(cls)}
-                | {"classes": tuple(raw["classes"]), "input": InputSpec(**raw["input"])}
-            )
+            faces, whole = _stage(raw["faces"]), _stage(raw["whole"])
+            if not (faces or whole):
+                raise ValueError("it has no network")
+            if bool(faces) != bool(raw["detector_sha256"]):
+                raise ValueError("faces need a detector, and it needs them")
+            if bool(faces and whole) != bool(raw["fusion"]):
+                raise ValueError("a fusion is of two networks")
+            files = [stage.file for stage in (faces, whole) if stage]
+            if len(set(files)) < len(files) or not set(files) <= {MODEL_FILE, FACES_FILE}:
+                raise ValueError(f"its networks are in {' and '.join(files)}")
+            if not 0 < raw["threshold"] < 1:
+                raise ValueError("the threshold is out of range")
+            parts = {
+                "classes": tuple(raw["classes"]),
+                "faces": faces,
+                "whole": whole,
+                "fusion": Fusion(**raw["fusion"]) if raw["fusion"] else None,
+            }
+            return cls(**{field.name: raw[field.name] for field in fields(cls)} | parts)
         except (KeyError, TypeError) as error:
             raise ValueError(f"missing or wrong: {error}") from None
+
+
+def _stage(raw: Mapping[str, Any] | None) -> Stage | None:
+    if raw is None:
+        return None
+    if not raw["temperature"] > 0:
+        raise ValueError("a temperature is out of range")
+    return Stage(**{**raw, "input": InputSpec(**raw["input"])})
 
 
 @dataclass(frozen=True)
 class Verdict:
     """A label, how probable it is, and the probability of sad; probabilities in [0, 1].
 
-    `decided_by` is one of DECIDED_BY; `faces` are those that were found, the largest first.
+    `decided_by` is one of DECIDED_BY; `faces` are those that counted, the largest first.
     """
 
     label: str
@@ -109,127 +161,150 @@ class Verdict:
     faces: tuple[JudgedFace, ...] = ()
 
 
-class Predictor:
-    """A Keras model as one compiled graph, called with a few fixed batch shapes only."""
+@dataclass(frozen=True)
+class Answer:
+    """What a bundle says of an image.
 
-    def __init__(self, model: Any) -> None:
-        import tensorflow as tf
+    `p_sad`: the probability of sad; `uncalibrated`: if all temperatures were 1. `faces`: those that
+    counted, the largest first.
+    """
 
-        self.spec = InputSpec(*model.input_shape[1:])
-        self._model = model
-        self._graph: Callable[[Any], Any] = tf.function(
-            lambda images: model(images, training=False),
-            input_signature=[tf.TensorSpec((None, *self.spec.shape), tf.uint8)],
-        )
-
-    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """What the network says, float32 (n,), of uint8 images (n, height, width, channels)."""
-        return self.at(np.arange(len(pixels)), pixels)
-
-    def at(self, rows: NDArray[np.int64], pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The same of some rows of images that need not fit into memory, float32 (len(rows),)."""
-        size = BATCH_SHAPES[-1]
-        parts = [self._padded(pixels[rows[i : i + size]]) for i in range(0, len(rows), size)]
-        return np.concatenate(parts) if parts else np.empty(0, np.float32)
-
-    def warm(self) -> None:
-        """Run each batch shape once, so that no image pays for the preparation."""
-        for size in BATCH_SHAPES:
-            self(np.zeros((size, *self.spec.shape), np.uint8))
-
-    @cached_property
-    def explainer(self) -> Explainer | None:
-        """What draws Grad-CAM maps; None where the network does not allow it."""
-        from trainer.gradcam import explainer
-
-        return explainer(self._model)
-
-    def _padded(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        size = next(size for size in BATCH_SHAPES if size >= len(pixels))
-        batch = np.zeros((size, *self.spec.shape), np.uint8)
-        batch[: len(pixels)] = pixels
-        return np.asarray(self._graph(batch), dtype=np.float32)[: len(pixels), 0]
+    p_sad: float
+    uncalibrated: float
+    faces: tuple[JudgedFace, ...]
 
 
 class Bundle:
     """A loaded bundle, ready to classify; `sha256` (hex) stands for all of its content.
 
-    `limits` say which faces count.
+    It takes images that are decoded as `info.view` says.
     """
 
     def __init__(
         self,
         info: BundleInfo,
         sha256: str,
-        predictor: Predictor,
-        limits: FaceLimits = FaceLimits(),
+        *,
+        faces: FaceJudge | None = None,
+        whole: Predictor | None = None,
     ) -> None:
         self.info = info
         self.sha256 = sha256
-        self.limits = limits
-        self._predictor = predictor
+        self.faces, self.whole = faces, whole
 
-    def p_sad(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Calibrated probabilities of sad, float32 (n,), of uint8 images (n, height, width, c)."""
-        return with_temperature(self.raw(pixels), self.info.temperature)
+    @property
+    def main(self) -> Predictor:
+        """The network of `info.main`."""
+        network = self.whole or (self.faces and self.faces.predict)
+        assert network  # as of `info.main`
+        return network
 
-    def raw(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The same before calibration."""
-        return self._predictor(pixels)
+    def with_info(self, info: BundleInfo) -> Bundle:
+        """The same networks, with something else said of them."""
+        return Bundle(info, self.sha256, faces=self.faces, whole=self.whole)
 
-    def classify(self, pixels: NDArray[np.uint8]) -> list[Verdict]:
-        """One verdict an image of uint8 (n, height, width, c)."""
-        return [self._verdict(float(p)) for p in self.p_sad(pixels)]
+    def classify(self, images: Sequence[DecodedImage]) -> list[Verdict]:
+        """One verdict an image."""
+        return [self._verdict(answer) for answer in self.answers(images)]
 
-    def explain(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32] | None:
-        """Where in uint8 images (n, height, width, c) the network found what it calls them for.
+    def answers(self, images: Sequence[DecodedImage]) -> list[Answer]:
+        """One answer an image."""
+        if not images:
+            return []
+        nobody: list[Judged | None] = [None] * len(images)
+        judged = self.faces.judge(images) if self.faces else nobody
+        needed = [i for i, faces in enumerate(judged) if faces is None or self._counts(faces)]
+        whole = np.zeros(len(images))
+        if needed:
+            whole[needed] = self.main.logits(np.stack([images[i].pixels for i in needed]))
+        return [self._answer(*both) for both in zip(judged, whole.tolist(), strict=True)]
 
-        float32 (n, height, width) in [0, 1], 1 where there is most of it in that image; None where
-        the network does not look at places (see `trainer.gradcam`).
+    def _counts(self, faces: Judged) -> bool:
+        """Whether the whole image counts beside its faces."""
+        return self.info.fusion is not None and faces.rest > 0
+
+    def _answer(self, judged: Judged | None, whole: float) -> Answer:
+        """From the logits that the networks gave."""
+        if judged is None:
+            calibrated, raw = whole / self.main.temperature, whole
+        else:
+            assert self.faces
+            calibrated, raw = judged.logit / self.faces.predict.temperature, judged.logit
+            if fusion := self.info.fusion:
+                calibrated = fusion(calibrated, whole / self.main.temperature, judged.rest)
+                raw = fusion(raw, whole, judged.rest)
+        p_sad, uncalibrated = probability(np.array([calibrated, raw])).tolist()
+        return Answer(p_sad, uncalibrated, judged.faces if judged else ())
+
+    def explain(
+        self, images: Sequence[DecodedImage]
+    ) -> list[tuple[NDArray[np.uint8], NDArray[np.float32]]] | None:
+        """What the main network sees of each image, and where in it it found what it says.
+
+        uint8 (height, width, channels), and float32 (height, width) in [0, 1], 1 where there is
+        most of it in that image. A network that judges faces is shown the largest face, if there is
+        one. None where the network does not look at places (see `trainer.gradcam`).
         """
-        draw = self._predictor.explainer
-        return draw(pixels, self.p_sad(pixels) >= self.info.threshold) if draw else None
+        draw = self.main.explainer
+        if not draw or not images:
+            return None
+        if self.whole or not self.faces:
+            pixels = np.stack([image.pixels for image in images])
+        else:
+            pixels = largest_faces(images, self.faces.finder.find(images), self.main.spec)
+        logits = self.main.logits(pixels) / self.main.temperature
+        maps = draw(pixels, probability(logits) >= self.info.threshold)
+        return list(zip(pixels, maps, strict=True))
 
     def warm(self) -> None:
         """Make the first call as fast as the later ones."""
-        self._predictor.warm()
+        for network in (self.faces, self.whole or self.main):
+            if network:
+                network.warm()
 
-    def _verdict(self, p_sad: float) -> Verdict:
+    def _verdict(self, answer: Answer) -> Verdict:
         happy, sad = CLASSES
-        if p_sad >= self.info.threshold:
-            return Verdict(sad, p_sad, p_sad)
-        return Verdict(happy, 1 - p_sad, p_sad)
-
-
-def with_temperature(p: NDArray[np.floating], temperature: float) -> NDArray[np.float32]:
-    """Probabilities with their logits divided by `temperature`; float32, in (0, 1)."""
-    inside = np.clip(np.asarray(p, np.float64), 1e-7, 1 - 1e-7)
-    logits = np.log(inside) - np.log1p(-inside)
-    return np.asarray(1 / (1 + np.exp(-logits / temperature)), dtype=np.float32)
+        decided_by = "faces" if answer.faces else "whole_image"
+        if answer.p_sad >= self.info.threshold:
+            return Verdict(sad, answer.p_sad, answer.p_sad, decided_by, answer.faces)
+        return Verdict(happy, 1 - answer.p_sad, answer.p_sad, decided_by, answer.faces)
 
 
 def load(where: str, limits: FaceLimits = FaceLimits()) -> Bundle:
     """Verify and load the bundle at `where`: a folder, a .zip, or `default`.
-
-    `limits` say which faces count when it judges.
 
     Raises:
         BundleError: it is missing, damaged, not what its hash says, or of another format.
     """
     with _folder(where) as folder:
         info, sha256 = _verify(folder, where)
-        model = _load_model(folder / MODEL_FILE, where)
-    predictor = Predictor(model)
-    if predictor.spec != info.input:
-        raise BundleError(f"The model bundle {where} is damaged: its network has another input.")
-    return Bundle(info, sha256, predictor, limits)
+        stages = {
+            stage.file: Predictor(_load_model(folder / stage.file, where), stage.temperature)
+            for stage in (info.faces, info.whole)
+            if stage
+        }
+        detector = Detector(_load_model(folder / DETECTOR_FILE, where)) if info.faces else None
+    for stage in (info.faces, info.whole):
+        if stage and stages[stage.file].spec != stage.input:
+            raise BundleError(
+                f"The model bundle {where} is damaged: the network in {stage.file} has another "
+                "input."
+            )
+    return Bundle(
+        info,
+        sha256,
+        faces=FaceJudge(FaceFinder(detector, limits), stages[info.faces.file])
+        if detector and info.faces
+        else None,
+        whole=stages[info.whole.file] if info.whole else None,
+    )
 
 
-def save(folder: Path, model: Any, info: BundleInfo, extras: Mapping[str, bytes]) -> None:
-    """Write a bundle with the Keras `model` to the new `folder`; `extras`: further files by name.
+def save(folder: Path, bundle: Bundle, extras: Mapping[str, bytes]) -> None:
+    """Write a bundle to the new `folder`; `extras`: further files by name.
 
-    `info.model_sha256` is replaced by the hash of what is written. The folder appears whole or
-    not at all.
+    The hashes of the models in its `info` are replaced by those of what is written. The folder
+    appears whole or not at all.
 
     Raises:
         BundleError: `folder` exists or cannot be written.
@@ -239,14 +314,32 @@ def save(folder: Path, model: Any, info: BundleInfo, extras: Mapping[str, bytes]
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".moodsort-") as temporary:
             draft = Path(temporary) / "bundle"
             draft.mkdir()
-            model.save(draft / MODEL_FILE)
-            sealed = asdict(info) | {"input": info.input, "model_sha256": _hash(draft / MODEL_FILE)}
-            (draft / INFO_FILE).write_text(BundleInfo(**sealed).to_json())
+            _save_models(bundle, draft)
+            (draft / INFO_FILE).write_text(_sealed(bundle.info, draft).to_json())
             for name, content in extras.items():
                 (draft / name).write_bytes(content)
             draft.rename(folder)
     except OSError as error:
         raise BundleError(f"The bundle {folder} cannot be written: {error}.") from None
+
+
+def _save_models(bundle: Bundle, folder: Path) -> None:
+    info = bundle.info
+    if bundle.faces and info.faces:
+        bundle.faces.predict.save(folder / info.faces.file)
+        bundle.faces.finder.save(folder / DETECTOR_FILE)
+    if bundle.whole and info.whole:
+        bundle.whole.save(folder / info.whole.file)
+
+
+def _sealed(info: BundleInfo, folder: Path) -> BundleInfo:
+    """With the hashes of the files in the folder."""
+
+    def seal(stage: Stage | None) -> Stage | None:
+        return replace(stage, sha256=_hash(folder / stage.file)) if stage else None
+
+    detector = _hash(folder / DETECTOR_FILE) if info.faces else None
+    return replace(info, faces=seal(info.faces), whole=seal(info.whole), detector_sha256=detector)
 
 
 def require_new(folder: Path) -> None:
@@ -281,13 +374,13 @@ def _folder(where: str) -> Iterator[Path]:
 
 
 def _unzip(archive: Path, to: Path) -> None:
-    """Just the two known members, wherever one folder inside holds them."""
+    """Just the known members, wherever one folder inside holds them."""
     try:
         with zipfile.ZipFile(archive) as zipped:
-            for name in (MODEL_FILE, INFO_FILE):
-                member = next((m for m in zipped.infolist() if Path(m.filename).name == name), None)
-                if member is None:
-                    raise BundleError(f"{archive} is no model bundle: {name} is missing.")
+            for member in zipped.infolist():
+                name = Path(member.filename).name
+                if name not in (INFO_FILE, *MODEL_FILES):
+                    continue
                 if member.file_size > LARGEST_MEMBER:
                     raise BundleError(f"{name} in {archive} is too large to be true.")
                 (to / name).write_bytes(zipped.read(member))
@@ -302,18 +395,28 @@ def _verify(folder: Path, where: str) -> tuple[BundleInfo, str]:
     try:
         text = (folder / INFO_FILE).read_bytes()
         info = BundleInfo.from_json(text.decode())
-        found = _hash(folder / MODEL_FILE)
+        wanted = {stage.file: stage.sha256 for stage in (info.faces, info.whole) if stage}
+        if info.detector_sha256:
+            wanted[DETECTOR_FILE] = info.detector_sha256
+        found = {name: _hash(folder / name) for name in wanted}
     except FileNotFoundError as error:
         name = Path(error.filename).name
         raise BundleError(f"{where} is no model bundle: {name} is missing.") from None
     except (OSError, ValueError) as error:
         raise BundleError(f"The model bundle {where} cannot be used: {error}.") from None
-    if found != info.model_sha256:
-        raise BundleError(
-            f"The model bundle {where} is damaged or was changed: "
-            f"{MODEL_FILE} does not have the hash that {INFO_FILE} names."
-        )
+    for name, sha256 in wanted.items():
+        if found[name] != sha256:
+            raise BundleError(
+                f"The model bundle {where} is damaged or was changed: "
+                f"{name} does not have the hash that {INFO_FILE} names."
+            )
     return info, hashlib.sha256(text).hexdigest()
+
+
+def face_finder(limits: FaceLimits = FaceLimits()) -> FaceFinder:
+    """What finds the faces that networks learn from; it comes with moodsort."""
+    with _folder(SHIPPED) as folder:
+        return FaceFinder(Detector(_load_model(folder / DETECTOR_FILE, SHIPPED)), limits)
 
 
 def _load_model(path: Path, where: str) -> Any:

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.cluster.hierarchy import DisjointSet
 
-from trainer.dataset import CLASSES, Example, read_all, strictness
+from trainer.dataset import BATCH, CLASSES, Example, read_all, strictness
 from trainer.errors import DataError, ImageError, TrainerError
-from trainer.image import InputSpec
+from trainer.finding import FaceFinder, largest_faces
+from trainer.image import DecodedImage, InputSpec, View
 
 SMALLEST_SIDE = 16
 """Pixels; on less nobody sees a face."""
@@ -87,8 +88,11 @@ def clean(
     *,
     workers: int,
     progress: Callable[[int], None] = lambda done: None,
+    finder: FaceFinder | None = None,
 ) -> CleanData:
     """Decode every example once into the file `store`, and keep each content once.
+
+    With a `finder`, what is kept of an image is its largest face, where it finds one.
 
     Left out are files that cannot be decoded, tiny images, repetitions of the same content, and
     all files of a content that has both labels, since nobody knows which one is right. Near
@@ -100,7 +104,9 @@ def clean(
     pixels = _room_for((max(1, len(examples)), *spec.shape), store)
     flagged: list[Flagged] = []
     same: dict[str, list[_Good]] = defaultdict(list)
-    for row, (example, read) in enumerate(read_all(examples, spec, workers)):
+    keep = _Keeper(pixels, spec, finder)
+    read_ahead = read_all(examples, View(spec, finder.photo_side if finder else None), workers)
+    for row, (example, read) in enumerate(read_ahead):
         progress(1)
         image = read.outcome
         if isinstance(image, ImageError):
@@ -109,9 +115,10 @@ def clean(
             size = f"{image.width} x {image.height} pixels are too few."
             flagged.append(Flagged(example, "too_small", size))
         else:
-            pixels[row] = image.pixels
+            keep.add(row, image)
             good = _Good(example, read.sha256, row, image.width * image.height)
             same[read.sha256].append(good)
+    keep.flush()
     kept = [good for copies in same.values() for good in _first(copies, flagged)]
     kept.sort(key=lambda good: good.row)
     rows = _close_gaps(pixels, [good.row for good in kept])
@@ -125,6 +132,33 @@ def clean(
         pixels=rows,
         flagged=flagged,
     )
+
+
+class _Keeper:
+    """Puts decoded images into rows of `pixels`, as a network is to see them."""
+
+    def __init__(
+        self, pixels: NDArray[np.uint8], spec: InputSpec, finder: FaceFinder | None
+    ) -> None:
+        self._pixels, self._spec, self._finder = pixels, spec, finder
+        self._waiting: dict[int, DecodedImage] = {}
+
+    def add(self, row: int, image: DecodedImage) -> None:
+        """Put it there, or note it until there is a batch to find faces in."""
+        if not self._finder:
+            self._pixels[row] = image.pixels
+            return
+        self._waiting[row] = image
+        if len(self._waiting) == BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Put what is noted."""
+        if self._finder and self._waiting:
+            images = list(self._waiting.values())
+            found = self._finder.find(images)
+            self._pixels[list(self._waiting)] = largest_faces(images, found, self._spec)
+            self._waiting.clear()
 
 
 def _room_for(shape: tuple[int, ...], store: Path) -> NDArray[np.uint8]:

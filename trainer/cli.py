@@ -24,6 +24,7 @@ from trainer.errors import DataError, TrainerError
 from trainer.image import InputSpec
 
 if TYPE_CHECKING:
+    from trainer.bundle import Bundle
     from trainer.cleaning import CleanData, Flagged
 
 WORKERS = os.cpu_count() or 1
@@ -65,7 +66,7 @@ class Pattern(click.ParamType[re.Pattern[str]]):
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The bundle to make.")
 @click.option(
-    "--network", "network_name", default="compact", help="compact (default), wide or seed."
+    "--network", "network_name", default="compact", help="compact (default), lite0, scene or seed."
 )
 @click.option("--epochs", type=click.IntRange(1), help="Default: what the network's recipe says.")
 @click.option(
@@ -104,6 +105,12 @@ class Pattern(click.ParamType[re.Pattern[str]]):
     "Several together say more.",
 )
 @click.option(
+    "--faces",
+    "faces_from",
+    metavar="BUNDLE",
+    help="With a network for whole images: judge faces as this model does, and weigh both.",
+)
+@click.option(
     "--resume", is_flag=True, help="Go on where an interrupted training stopped, if there is one."
 )
 @click.option(
@@ -120,6 +127,7 @@ def train(
     patience: int | None,
     precision: str,
     teachers: tuple[str, ...],
+    faces_from: str | None,
     resume: bool,
     logs: Path | None,
 ) -> None:
@@ -139,7 +147,7 @@ def train(
         )
     examples = [e for source, folder in enumerate(data) for e in find_examples(folder, source)]
     backend.start()
-    from trainer.assessment import assess
+    from trainer.assessment import Training, assess
     from trainer.cleaning import clean as clean_examples
     from trainer.cleaning import require_enough
     from trainer.distillation import soften
@@ -148,11 +156,24 @@ def train(
     from trainer.training import Plan, fit
 
     net = network(network_name)
+    training = Training(
+        name=out.stem,
+        network=net.name,
+        command=_command(),
+        finder=bundle.face_finder() if net.judges_faces else None,
+        beside=_beside(faces_from, net.name, judges_faces=net.judges_faces),
+    )
     taught_by = [bundle.load(teacher) for teacher in teachers]
     with _kept_while_of_use(unfinished, "state.npz") as state:
         with _progress("Reading", len(examples)) as advance:
-            store = unfinished / "pixels.npy"
-            cleaned = clean_examples(examples, net.input, store, workers=WORKERS, progress=advance)
+            cleaned = clean_examples(
+                examples,
+                net.input,
+                unfinished / "pixels.npy",
+                workers=WORKERS,
+                progress=advance,
+                finder=training.finder,
+            )
         _report_left_out(cleaned)
         require_enough(cleaned)
         parts = split(cleaned, shares, group_by)
@@ -178,12 +199,22 @@ def train(
             },
         )
         fitted = fit(net, cleaned, parts["train"], parts["validation"], plan, _say)
-        info, extras = assess(
-            fitted, cleaned, parts, name=out.stem, network=net.name, command=_command(), say=_say
-        )
-        bundle.save(out, fitted.model, info, extras)
+        made, extras = assess(fitted, cleaned, parts, training, workers=WORKERS, say=_say)
+        bundle.save(out, made, extras)
         state.unlink()
     _say(f"Saved {out}; try it: moodsort classify IMAGE --model {out}")
+
+
+def _beside(where: str | None, network: str, *, judges_faces: bool) -> Bundle | None:
+    """A bundle that judges faces, to be used beside a network for whole images."""
+    if where is None:
+        return None
+    if judges_faces:
+        raise DataError(f"The network {network} judges faces itself; leave out --faces.")
+    beside = bundle.load(where)
+    if not beside.faces:
+        raise DataError(f"The model {where} does not judge faces.")
+    return beside
 
 
 def _command() -> str:
@@ -228,6 +259,7 @@ def clean(data: Path, apply: bool, sheet: Path, as_json: bool) -> None:
     without --apply, and nothing is ever deleted.
     """
     from trainer import cleaning, contact_sheet
+    from trainer.contact_sheet import Item
 
     data = data.absolute()
     examples = find_examples(data)
@@ -240,7 +272,7 @@ def clean(data: Path, apply: bool, sheet: Path, as_json: bool) -> None:
         cleaned = cleaning.clean(examples, spec, store, workers=WORKERS, progress=advance)
     flagged = sorted(cleaned.flagged, key=_conflicts_first)
     if flagged:
-        contact_sheet.save([(f.example.path, f.code) for f in flagged], sheet)
+        contact_sheet.save([Item(f.example.path, f.code) for f in flagged], sheet)
     aside = data.with_name(f"{data.name}-set-aside")
     moved = cleaning.set_aside(flagged, data, aside) if apply else 0
     if as_json:
@@ -260,7 +292,7 @@ def _findings(data: CleanData, flagged: Sequence[Flagged], moved: int) -> dict[s
     classes = _class_counts(data)
     return {
         "classes": classes,
-        "imbalance": round(max(classes.values()) / max(1, min(classes.values())), 2),
+        "imbalance": _imbalance(classes),
         "counts": dict(Counter(flaw.code for flaw in flagged)),
         "moved": moved,
         "flagged": [
@@ -278,13 +310,20 @@ def _findings(data: CleanData, flagged: Sequence[Flagged], moved: int) -> dict[s
     }
 
 
+def _imbalance(classes: Mapping[str, int]) -> float:
+    """How many times as many images the larger class has."""
+    return round(max(classes.values()) / max(1, min(classes.values())), 2)
+
+
 def _text(path: Path) -> str:
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _print_findings(data: CleanData, flagged: Sequence[Flagged]) -> None:
-    for name, count in _class_counts(data).items():
+    classes = _class_counts(data)
+    for name, count in classes.items():
         click.echo(f"{count:8} good images of class {name}")
+    click.echo(f"{_imbalance(classes):8} times as many in one class as in the other")
     for code, count in Counter(flaw.code for flaw in flagged).items():
         click.echo(f"{count:8} {code}")
     for flaw in flagged[:LISTED]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from trainer.errors import DataError, ImageError
-from trainer.image import InputSpec, decode
+from trainer.faces import Box
+from trainer.image import InputSpec, View, decode
 
 THUMBNAIL = InputSpec(120, 120, 3)
 LETTERS = 20
@@ -17,6 +18,15 @@ LETTERS = 20
 COLUMNS = 8
 MOST = 400
 """Tiles on a sheet; what is beyond is not shown."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image file, a word on it, and what of it is to be framed."""
+
+    path: Path
+    word: str
+    boxes: Sequence[Box] = ()
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,7 @@ class Tile:
     name: str
 
 
-def save(items: Sequence[tuple[Path, str]], to: Path) -> None:
+def save(items: Sequence[Item], to: Path) -> None:
     """Draw the files, each with a word, and save the sheet in the format of its suffix.
 
     Raises:
@@ -41,9 +51,9 @@ def save(items: Sequence[tuple[Path, str]], to: Path) -> None:
         raise DataError(f"The sheet {to} cannot be written: {error}.") from None
 
 
-def draw(items: Sequence[tuple[Path, str]]) -> Image.Image:
+def draw(items: Sequence[Item]) -> Image.Image:
     """A sheet of the first `MOST` files, each with its name and a word; gray if undecodable."""
-    return arrange([Tile(_thumbnail(path), word, path.name) for path, word in items[:MOST]])
+    return arrange([Tile(_thumbnail(item), item.word, item.path.name) for item in items[:MOST]])
 
 
 def arrange(tiles: Sequence[Tile]) -> Image.Image:
@@ -65,8 +75,15 @@ def arrange(tiles: Sequence[Tile]) -> Image.Image:
     return sheet
 
 
-def _thumbnail(path: Path) -> Image.Image:
+def _thumbnail(item: Item) -> Image.Image:
     try:
-        return Image.fromarray(decode(path.read_bytes(), THUMBNAIL).pixels)
+        image = decode(item.path.read_bytes(), View(THUMBNAIL))
     except (ImageError, OSError):
         return Image.new("RGB", (THUMBNAIL.width, THUMBNAIL.height), "lightgray")
+    picture = Image.fromarray(image.pixels)
+    pen = ImageDraw.Draw(picture)
+    across, down = THUMBNAIL.width / image.width, THUMBNAIL.height / image.height
+    for box in item.boxes:
+        right, bottom = box.x + box.width, box.y + box.height
+        pen.rectangle((box.x * across, box.y * down, right * across, bottom * down), outline="red")
+    return picture

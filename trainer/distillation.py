@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from trainer.bundle import Bundle
 from trainer.cleaning import CleanData
 from trainer.errors import DataError
+from trainer.logits import probability
 
 TAUGHT = 0.7
 """How much of a target is at most what the teachers say; the rest is the label."""
@@ -32,9 +33,9 @@ def soften(data: CleanData, teachers: Sequence[Bundle]) -> NDArray[np.float32]:
         return labels
     shape = data.pixels.shape[1:]
     for teacher in teachers:
-        if teacher.info.input.shape != shape:
+        if teacher.main.spec.shape != shape:
             raise DataError(
-                f"The teacher {teacher.info.name} takes images of {teacher.info.input.shape} "
+                f"The teacher {teacher.info.name} takes images of {teacher.main.spec.shape} "
                 f"(height, width, channels), the network those of {shape}."
             )
     chunks = range(0, len(labels), BATCH)
@@ -50,9 +51,9 @@ def soften(data: CleanData, teachers: Sequence[Bundle]) -> NDArray[np.float32]:
 
 def _said(pixels: NDArray[np.uint8], teachers: Sequence[Bundle]) -> NDArray[np.float32]:
     views = (pixels, pixels[:, :, ::-1])
-    p = np.stack([teacher.p_sad(view) for teacher in teachers for view in views])
-    logits = np.mean(np.log(p) - np.log1p(-p), axis=0)
-    return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+    networks = [teacher.main for teacher in teachers]
+    logits = [n.logits(view) / n.temperature for n in networks for view in views]
+    return probability(np.mean(logits, axis=0))
 
 
 def _trust(labels: NDArray[np.float32], said: NDArray[np.float32]) -> float:

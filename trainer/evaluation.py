@@ -13,11 +13,12 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import rankdata
 from sklearn import metrics
 
-from trainer.bundle import Bundle, with_temperature
-from trainer.dataset import CLASSES, Example, find_examples, read_all
-from trainer.errors import DataError, ImageError
+from trainer.bundle import Answer, Bundle
+from trainer.dataset import CLASSES, Example, decoded_batches, find_examples
+from trainer.errors import DataError
+from trainer.faces import JudgedFace
+from trainer.logits import with_temperature
 
-BATCH = 64
 CALIBRATION_BINS = 15
 BOOTSTRAPS = 500
 
@@ -47,13 +48,14 @@ class Judged:
     """What a model says of labelled images.
 
     `labels`: int64 (n,), 0 happy and 1 sad. `raw` and `p_sad`: (n,), probabilities of sad as the
-    network gives them, and calibrated.
+    networks give them, and calibrated. `faces`: those that counted in each image, if any did.
     """
 
     paths: Sequence[Path]
     labels: NDArray[np.int64]
     raw: NDArray[np.float32]
     p_sad: NDArray[np.float32]
+    faces: Sequence[Sequence[JudgedFace]] = ()
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Decision:
     called: str
     truth: str
     probability: float
+    faces: Sequence[JudgedFace] = ()
 
     @property
     def right(self) -> bool:
@@ -131,7 +134,13 @@ def decisions(judged: Judged, threshold: float) -> list[Decision]:
     called = (judged.p_sad >= threshold).astype(int)
     sure = np.where(called == 1, judged.p_sad, 1 - judged.p_sad)
     return [
-        Decision(judged.paths[i], CLASSES[called[i]], CLASSES[judged.labels[i]], float(sure[i]))
+        Decision(
+            judged.paths[i],
+            CLASSES[called[i]],
+            CLASSES[judged.labels[i]],
+            float(sure[i]),
+            judged.faces[i] if judged.faces else (),
+        )
         for i in np.argsort(-sure, kind="stable")
     ]
 
@@ -205,30 +214,33 @@ def evaluate(
     """
     examples = find_examples(folder)
     bundle.warm()
-    judged: list[Example] = []
-    batch: list[NDArray[np.uint8]] = []
-    parts: list[NDArray[np.float32]] = []
     begin = time.perf_counter()
-    for example, read in read_all(examples, bundle.info.input, workers):
-        progress(1)
-        if isinstance(read.outcome, ImageError):
-            continue
-        judged.append(example)
-        batch.append(read.outcome.pixels)
-        if len(batch) == BATCH:
-            parts.append(bundle.raw(np.stack(batch)))
-            batch.clear()
-    if batch:
-        parts.append(bundle.raw(np.stack(batch)))
-    seconds = time.perf_counter() - begin
-    raw = np.concatenate(parts) if parts else np.empty(0, np.float32)
+    judged = judge(bundle, examples, workers=workers, progress=progress)
+    count = len(judged.paths)
     return Evaluation(
-        Judged(
-            paths=[example.path for example in judged],
-            labels=np.array([example.label for example in judged], np.int64),
-            raw=raw,
-            p_sad=with_temperature(raw, bundle.info.temperature),
-        ),
-        skipped=len(examples) - len(judged),
-        per_second=len(judged) / seconds,
+        judged,
+        skipped=len(examples) - count,
+        per_second=count / (time.perf_counter() - begin),
+    )
+
+
+def judge(
+    bundle: Bundle,
+    examples: Sequence[Example],
+    *,
+    workers: int,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Judged:
+    """What `bundle` says of those examples that can be decoded."""
+    judged: list[Example] = []
+    answers: list[Answer] = []
+    for good, images in decoded_batches(examples, bundle.info.view, workers, progress):
+        judged += good
+        answers += bundle.answers(images)
+    return Judged(
+        paths=[example.path for example in judged],
+        labels=np.array([example.label for example in judged], np.int64),
+        raw=np.array([answer.uncalibrated for answer in answers], np.float32),
+        p_sad=np.array([answer.p_sad for answer in answers], np.float32),
+        faces=[answer.faces for answer in answers],
     )

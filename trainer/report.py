@@ -8,17 +8,15 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from trainer import contact_sheet, figures
 from trainer.bundle import Bundle, BundleInfo
-from trainer.contact_sheet import Tile
+from trainer.contact_sheet import Item, Tile
 from trainer.dataset import CLASSES
 from trainer.errors import ImageError
 from trainer.evaluation import Decision, Judged, Metrics, decisions, intervals, measure
-from trainer.image import InputSpec, decode
+from trainer.image import DecodedImage, decode
 
 MISTAKES = 32
 """How many of the most confident mistakes are shown."""
@@ -98,10 +96,8 @@ def _facts(info: BundleInfo) -> str:
         for name, part in info.data.items()
     )
     facts = {
-        "network": info.network,
-        "input": f"{info.input.width} x {info.input.height}, {info.input.mode}",
+        **_stages(info),
         "images": counts,
-        "temperature": f"{info.temperature:.3f}",
         "made with": info.command,
         "made at": info.created_at,
         "versions": ", ".join(f"{name} {v}" for name, v in info.versions.items()),
@@ -111,6 +107,22 @@ def _facts(info: BundleInfo) -> str:
         for name, value in facts.items()
     )
     return _rows(rows)
+
+
+def _stages(info: BundleInfo) -> dict[str, str]:
+    stages = {"judges faces": info.faces, "judges whole images": info.whole}
+    told = {
+        about: f"{stage.network}, {stage.input.width} x {stage.input.height}, {stage.input.mode}, "
+        f"temperature {stage.temperature:.3f}"
+        for about, stage in stages.items()
+        if stage
+    }
+    if fusion := info.fusion:
+        told["both together"] = (
+            f"{fusion.faces:.2f} x logit of the faces + {fusion.whole:.2f} x logit of the whole "
+            f"{fusion.bias:+.2f}"
+        )
+    return told
 
 
 def _table(parts: Mapping[str, Judged], measured: Mapping[str, Metrics], threshold: float) -> str:
@@ -134,9 +146,13 @@ def _mistakes(decided: Sequence[Decision]) -> str:
     wrong = [decision for decision in decided if not decision.right]
     if not wrong:
         return "<p>There are no mistakes.</p>"
-    shown = [(d.path, f"called {d.called} {d.probability:.2f}") for d in wrong[:MISTAKES]]
+    shown = [
+        Item(d.path, f"called {d.called} {d.probability:.2f}", [face.box for face in d.faces])
+        for d in wrong[:MISTAKES]
+    ]
+    boxes = "<p>Framed: the faces that counted.</p>" if any(item.boxes for item in shown) else ""
     return (
-        f"<h3>The most confident of {len(wrong)} mistakes</h3>"
+        f"<h3>The most confident of {len(wrong)} mistakes</h3>{boxes}"
         f"{_sheet(contact_sheet.draw(shown), 'the most confident mistakes')}"
     )
 
@@ -160,9 +176,9 @@ def _explained(decided: Sequence[Decision], bundle: Bundle) -> Iterator[str]:
 
 def _tiles(some: Sequence[Decision], bundle: Bundle) -> list[Tile]:
     """The first of `some` as the network sees them, with their heat; none if it has none."""
-    seen = list(islice(_seen(some, bundle.info.input), EXPLAINED))
-    maps = bundle.explain(np.stack([pixels for _, pixels in seen])) if seen else None
-    if maps is None:
+    seen = list(islice(_seen(some, bundle.info), EXPLAINED))
+    explained = bundle.explain([image for _, image in seen])
+    if explained is None:
         return []
     return [
         Tile(
@@ -170,20 +186,18 @@ def _tiles(some: Sequence[Decision], bundle: Bundle) -> list[Tile]:
             f"{d.called} {d.probability:.2f}, is {d.truth}",
             d.path.name,
         )
-        for (d, pixels), heat in zip(seen, maps, strict=True)
+        for (d, _), (pixels, heat) in zip(seen, explained, strict=True)
     ]
 
 
-def _seen(
-    some: Sequence[Decision], spec: InputSpec
-) -> Iterator[tuple[Decision, NDArray[np.uint8]]]:
-    """Each with its image, (height, width, channels); without those that are gone by now."""
+def _seen(some: Sequence[Decision], info: BundleInfo) -> Iterator[tuple[Decision, DecodedImage]]:
+    """Each with its image; without those that are gone by now."""
     for decision in some:
         try:
-            pixels = decode(decision.path.read_bytes(), spec).pixels
+            image = decode(decision.path.read_bytes(), info.view)
         except (OSError, ImageError):
             continue
-        yield decision, pixels
+        yield decision, image
 
 
 def _rows(rows: Iterable[str]) -> str:

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from sklearn.metrics import log_loss
 
 from trainer import progress
-from trainer.augmentation import augment
-from trainer.bundle import Predictor
 from trainer.checkpoint import Checkpoint
 from trainer.cleaning import CleanData
 from trainer.dataset import CLASSES
 from trainer.errors import TrainerError
+from trainer.judging import Predictor
 from trainer.logbook import Logbook
 from trainer.networks import Network
 
@@ -253,7 +252,7 @@ def _batches(
         size, drop_remainder=True
     )
     batches = rows.map(_gather(net, data, plan.targets), num_parallel_calls=tf.data.AUTOTUNE)
-    if net.augment:
+    if augment := net.augment:
         seeds = rng.integers(2**62, size=steps)
         batches = tf.data.Dataset.zip(batches, tf.data.Dataset.from_tensor_slices(seeds)).map(
             lambda batch, seed: augment(*batch, seed=seed), num_parallel_calls=tf.data.AUTOTUNE

@@ -9,9 +9,9 @@ from daemon import classifier
 from daemon.classifier import Photo, Unsettled, read
 from tests.helpers import jpeg, sha256
 from trainer.errors import ImageError
-from trainer.image import DecodedImage, InputSpec
+from trainer.image import DecodedImage, InputSpec, View
 
-SPEC = InputSpec(48, 48, 1)
+VIEW = View(InputSpec(48, 48, 1))
 
 
 def error_of(photo: Photo) -> str:
@@ -22,7 +22,7 @@ def error_of(photo: Photo) -> str:
 def test_a_photo_is_its_bytes_and_its_pixels(tmp_path: Path) -> None:
     data = jpeg()
     (tmp_path / "a.jpg").write_bytes(data)
-    photo = read(tmp_path / "a.jpg", SPEC)
+    photo = read(tmp_path / "a.jpg", VIEW)
     assert (photo.sha256, photo.identity.size_bytes) == (sha256(data), len(data))
     assert isinstance(photo.outcome, DecodedImage)
 
@@ -34,10 +34,10 @@ def test_what_is_no_settled_file_is_not_judged(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for name in ("folder", "link", "fifo", "none", "file/below", "x" * 300):
         with pytest.raises(Unsettled):
-            read(tmp_path / name, SPEC)
+            read(tmp_path / name, VIEW)
     with (tmp_path / "file").open("r+b"), pytest.raises(Unsettled):
-        read(tmp_path / "file", SPEC)
-    read(tmp_path / "file", SPEC)
+        read(tmp_path / "file", VIEW)
+    read(tmp_path / "file", VIEW)
 
 
 def test_a_file_that_is_too_large_is_refused_unread(
@@ -45,6 +45,6 @@ def test_a_file_that_is_too_large_is_refused_unread(
 ) -> None:
     monkeypatch.setattr(classifier, "MAX_BYTES", 100)
     (tmp_path / "a.jpg").write_bytes(jpeg())
-    photo = read(tmp_path / "a.jpg", SPEC)
+    photo = read(tmp_path / "a.jpg", VIEW)
     assert error_of(photo) == "too_large"
     assert photo.sha256 is None

@@ -24,8 +24,6 @@ from tests.helpers import (
     sha256,
     wait_until,
 )
-from trainer.errors import BundleError
-from trainer.faces import FaceLimits
 
 
 @pytest.fixture(scope="module")
@@ -244,22 +242,13 @@ def test_a_missing_model_is_a_sentence(place: Place) -> None:
     assert done.stderr == "Error: There is no model bundle none.\n"
 
 
-def test_the_model_is_told_which_faces_are_to_count(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[object] = []
-
-    def load(*args: object) -> None:
-        asked.append(args)
-        raise BundleError("There is none.")
-
-    monkeypatch.setattr("trainer.bundle.load", load)
+def test_the_model_is_told_which_faces_are_to_count(place: Place) -> None:
+    drop(place, "face.jpg", jpeg("sad", 1))
     folders = {name: place.root / name for name in ("inbox", "happy", "sad", "failed")}
-    settings = Settings(**folders, database=str(place.database), faces=False, faces_max_count=3)
-    made = make_folders(settings)
-    with pytest.raises(BundleError):
-        serve(settings, made, Reporter(), threading.Event(), once=True)
-    assert asked == [("default", FaceLimits(enabled=False, most=3))]
+    settings = Settings(**folders, database=str(place.database), faces=False)
+    serve(settings, make_folders(settings), Reporter(), threading.Event(), once=True)
+    assert place.row("face.jpg")["decided_by"] == "whole_image"
+    assert place.rows("faces") == []
 
 
 def test_a_destination_that_vanishes_and_comes_back(place: Place) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.faces import draw_folder
-from trainer.bundle import SHIPPED, Bundle, load
+from trainer import backend, bundle
+from trainer.bundle import Bundle
+from trainer.detection import Detector
 
 
 @pytest.fixture(scope="session")
@@ -24,5 +26,17 @@ def data(drawn: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def shipped() -> Bundle:
-    return load(SHIPPED)
+def faces_alone(shipped: Bundle) -> Bundle:
+    """The shipped bundle without a network for whole images, if it has one."""
+    from tests.trainer.small import bundle_of
+
+    return bundle_of(shipped, faces=shipped.faces)
+
+
+@pytest.fixture(scope="session")
+def detector() -> Detector:
+    backend.start()
+    import keras
+
+    path = Path(bundle.__file__).parent / "pretrained" / bundle.DETECTOR_FILE
+    return Detector(keras.saving.load_model(path, compile=False))

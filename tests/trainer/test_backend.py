@@ -9,7 +9,11 @@ from trainer import backend
 
 @pytest.mark.parametrize(
     ("flags", "precision"),
-    [("fpu avx512f amx_bf16 amx_tile", "mixed_bfloat16"), ("fpu avx2 fma", "float32")],
+    [
+        ("fpu avx512f amx_bf16 amx_tile", "mixed_bfloat16"),
+        ("fpu avx512f avx512_bf16", "mixed_bfloat16"),
+        ("fpu avx2 fma", "float32"),
+    ],
 )
 def test_bfloat16_is_for_processors_that_compute_in_it(
     flags: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

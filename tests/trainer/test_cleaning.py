@@ -14,10 +14,12 @@ from PIL import Image
 from daemon.cli import main
 from tests.faces import draw_face, draw_folder
 from tests.helpers import encoded, jpeg
+from trainer.bundle import Bundle
 from trainer.cleaning import CleanData, clean, require_enough
+from trainer.crops import crops
 from trainer.dataset import find_examples
 from trainer.errors import DataError, TrainerError
-from trainer.image import InputSpec
+from trainer.image import InputSpec, View, decode
 
 SPEC = InputSpec(64, 64, 1)
 
@@ -93,6 +95,28 @@ def test_pixels_belong_to_their_files_after_gaps_are_closed(data: Path, tmp_path
     assert len(after.examples) == 60
     for example, pixels in zip(after.examples, after.pixels, strict=True):
         assert np.array_equal(pixels, expected[example.path])
+
+
+def test_with_a_finder_the_largest_face_is_kept_and_else_the_whole(
+    shipped: Bundle, tmp_path: Path
+) -> None:
+    assert shipped.faces
+    group = Image.new("RGB", (400, 300), "gray")
+    group.paste(draw_face(random.Random(1), "sad", (100, 100)), (20, 20))
+    group.paste(draw_face(random.Random(2), "happy", (200, 200)), (180, 80))
+    for mood, image in (("happy", group), ("sad", Image.linear_gradient("L"))):
+        (tmp_path / "data" / mood).mkdir(parents=True)
+        (tmp_path / "data" / mood / "a.png").write_bytes(encoded(image, "PNG"))
+    examples = find_examples(tmp_path / "data")
+    finder = shipped.faces.finder
+    got = clean(examples, SPEC, tmp_path / "pixels.npy", workers=1, finder=finder)
+    view = View(SPEC, finder.photo_side)
+    people, scene = (decode(example.path.read_bytes(), view) for example in examples)
+    [sight] = finder.find([people])
+    largest = sight.faces[[int(sight.faces.sides.argmax())]]
+    assert largest.boxes[0].mean() == pytest.approx(240 / sight.scale, abs=25)
+    assert np.array_equal(got.pixels[0], crops(sight.photo, largest, SPEC)[0])
+    assert np.array_equal(got.pixels[1], scene.pixels)
 
 
 def test_a_copy_of_a_test_image_is_not_trained_on(tmp_path: Path) -> None:

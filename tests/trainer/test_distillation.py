@@ -14,6 +14,7 @@ from trainer.dataset import Example
 from trainer.distillation import TAUGHT, soften
 from trainer.errors import DataError
 from trainer.image import InputSpec
+from trainer.logits import probability
 
 TRUTHFUL, UPSIDE_DOWN = 0, 1
 
@@ -41,25 +42,24 @@ def _pixels(face: Image.Image) -> np.ndarray:
     return np.asarray(face)[:, :, None]
 
 
-def test_without_a_teacher_the_labels_are_learnt(shipped: Bundle) -> None:
-    data = faces(shipped.info.input)
+def test_without_a_teacher_the_labels_are_learnt(faces_alone: Bundle) -> None:
+    data = faces(faces_alone.info.main.input)
     assert soften(data, []).tolist() == data.labels.tolist()
 
 
-def test_a_teacher_is_trusted_where_it_knows_better_than_chance(shipped: Bundle) -> None:
-    data = faces(shipped.info.input)
-    targets = soften(data, [shipped])
+def test_a_teacher_is_trusted_where_it_knows_better_than_chance(faces_alone: Bundle) -> None:
+    data = faces(faces_alone.info.main.input)
+    targets = soften(data, [faces_alone])
     source = np.array([example.source for example in data.examples])
     known, unknown = source == TRUTHFUL, source == UPSIDE_DOWN
     assert targets[unknown].tolist() == data.labels[unknown].tolist()
     said = (targets[known] - (1 - TAUGHT) * data.labels[known]) / TAUGHT
     assert ((said > 0) & (said < 1)).all()
     views = (data.pixels[known], data.pixels[known][:, :, ::-1])
-    one, mirrored = (shipped.p_sad(view).astype(np.float64) for view in views)
-    odds = np.sqrt(one / (1 - one) * mirrored / (1 - mirrored))
-    assert said == pytest.approx(odds / (1 + odds), abs=1e-3)
+    logits = [faces_alone.main.logits(view) / faces_alone.main.temperature for view in views]
+    assert said == pytest.approx(probability(np.mean(logits, axis=0)), abs=1e-3)
 
 
-def test_a_teacher_of_other_images_is_refused(shipped: Bundle) -> None:
+def test_a_teacher_of_other_images_is_refused(faces_alone: Bundle) -> None:
     with pytest.raises(DataError, match=r"takes images of \(48, 48, 1\).*those of \(64, 64, 1\)"):
-        soften(faces(InputSpec(64, 64, 1)), [shipped])
+        soften(faces(InputSpec(64, 64, 1)), [faces_alone])

@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.bundle import with_temperature
 from trainer.errors import DataError
 from trainer.evaluation import (
     calibration_error,
@@ -11,6 +10,7 @@ from trainer.evaluation import (
     intervals,
     measure,
 )
+from trainer.logits import with_temperature
 
 
 def test_figures_of_a_small_example_by_hand() -> None:

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
-from dataclasses import replace
+import random
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from tests.faces import draw_face
+from tests.trainer.small import SIDE, bright_is_sad, bundle_of, seen
 from trainer import backend
-from trainer.bundle import Bundle, Predictor
+from trainer.bundle import Bundle
+from trainer.crops import crops
+from trainer.judging import Predictor
 
 backend.start()
 
@@ -17,30 +22,9 @@ from keras import layers  # noqa: E402
 from trainer.gradcam import explainer  # noqa: E402
 from trainer.networks import NETWORKS, network  # noqa: E402
 
-SIDE = 32
-
 
 def noise(count: int, shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(5).integers(0, 256, (count, *shape), dtype=np.uint8)
-
-
-def bright_is_sad(sureness: float = 4.0) -> keras.Model:
-    """One channel sees what is bright and speaks for sad, the other what is dark and for happy."""
-    see = layers.Conv2D(2, 1, activation="relu")
-    decide = layers.Dense(1, activation="sigmoid")
-    model = keras.Sequential(
-        [
-            keras.Input((SIDE, SIDE, 1), dtype="uint8"),
-            layers.Rescaling(1 / 127.5, -1),
-            see,
-            layers.AveragePooling2D(4),
-            layers.GlobalAveragePooling2D(),
-            decide,
-        ]
-    )
-    see.set_weights([np.array([[[[1.0, -1.0]]]]), np.array([-0.5, -0.5])])
-    decide.set_weights([np.array([[sureness], [-sureness]]), np.zeros(1)])
-    return model
 
 
 def bright_and_dark_corner() -> np.ndarray:
@@ -85,16 +69,36 @@ def test_where_nothing_speaks_for_the_class_there_is_no_heat() -> None:
 
 
 def test_a_bundle_explains_what_it_decided(shipped: Bundle) -> None:
-    info = replace(shipped.info, input=replace(shipped.info.input, height=SIDE, width=SIDE))
-    bundle = Bundle(info, "", Predictor(bright_is_sad()))
+    bundle = bundle_of(shipped, whole=Predictor(bright_is_sad()))
     bright, dark = np.repeat(bright_and_dark_corner(), 2, axis=0)
     bright[-8:, -8:] = 60
     dark[:8, :8] = 200
-    maps = bundle.explain(np.stack([bright, dark]))
-    assert maps is not None
-    assert [v.label for v in bundle.classify(np.stack([bright, dark]))] == ["sad", "happy"]
-    assert shares_of_corners(maps[0])[0] > 0.99
-    assert shares_of_corners(maps[1])[1] > 0.99
+    images = [seen(Image.fromarray(x[..., 0]), bundle.info.view) for x in (bright, dark)]
+    explained = bundle.explain(images)
+    assert explained is not None
+    assert [v.label for v in bundle.classify(images)] == ["sad", "happy"]
+    for (pixels, heat), image, corner in zip(explained, images, (0, 1), strict=True):
+        assert np.array_equal(pixels, image.pixels)
+        assert shares_of_corners(heat)[corner] > 0.99
+
+
+def test_of_an_image_with_faces_the_largest_is_explained(faces_alone: Bundle) -> None:
+    group = Image.new("RGB", (400, 300), "gray")
+    group.paste(draw_face(random.Random(1), "sad", (100, 100)), (20, 20))
+    group.paste(draw_face(random.Random(2), "happy", (200, 200)), (180, 80))
+    scene = Image.linear_gradient("L")
+    images = [seen(image, faces_alone.info.view) for image in (group, scene)]
+    explained = faces_alone.explain(images)
+    assert explained is not None
+    (of_group, _), (of_scene, _) = explained
+    assert faces_alone.faces is not None
+    [sight, _] = faces_alone.faces.finder.find(images)
+    assert len(sight.faces) == 2
+    largest = crops(
+        sight.photo, sight.faces[[sight.faces.sides.argmax()]], faces_alone.info.main.input
+    )
+    assert np.array_equal(of_group, largest[0])
+    assert np.array_equal(of_scene, images[1].pixels)
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
@@ -110,15 +114,18 @@ def test_every_network_can_be_explained_and_stays_as_it_is(name: str) -> None:
 
 
 def test_answers_do_not_depend_on_the_number_of_images(shipped: Bundle) -> None:
-    pixels = noise(19, shipped.info.input.shape)
-    together = shipped.explain(pixels)
-    assert_are_maps(together, (19, *shipped.info.input.shape[:2]))
-    alone = shipped.explain(pixels[17:18])
+    spec = shipped.info.main.input
+    images = [
+        seen(Image.fromarray(pixels), shipped.info.view)
+        for pixels in noise(19, (*spec.shape[:2], 3))
+    ]
+    together = shipped.explain(images)
+    assert together is not None
+    assert_are_maps(np.stack([heat for _, heat in together]), (19, *spec.shape[:2]))
+    alone = shipped.explain(images[17:18])
     assert alone is not None
-    np.testing.assert_allclose(alone[0], together[17], atol=1e-3)  # type: ignore[index]
-    nothing = shipped.explain(pixels[:0])
-    assert nothing is not None
-    assert nothing.shape == (0, *shipped.info.input.shape[:2])
+    np.testing.assert_allclose(alone[0][1], together[17][1], atol=1e-3)
+    assert not shipped.explain([])
 
 
 def spatial_in_a_nested_network() -> keras.Model:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+
+import numpy as np
 import pytest
 
 from trainer import backend
@@ -7,6 +10,7 @@ from trainer.errors import TrainerError
 
 backend.start()
 
+from trainer import networks  # noqa: E402
 from trainer.networks import NETWORKS, network  # noqa: E402
 
 
@@ -29,10 +33,20 @@ def test_seed_is_the_original_network_layer_for_layer() -> None:
     assert type(optimizer).__name__ == "Adam"
 
 
-def test_compact_is_small() -> None:
-    compact, wide = (network(name).build(network(name).input) for name in ("compact", "wide"))
-    assert compact.count_params() == 707_385
-    assert wide.count_params() == 1_233_281
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_a_network_has_as_many_parameters_as_it_says(name: str) -> None:
+    net = network(name)
+    model = net.build(net.input)
+    said = re.findall(r"\d+,[\d,]*\d", getattr(networks, name).__doc__ or "")
+    assert f"{model.count_params():,}" in said
+
+
+def test_a_scene_is_judged_by_what_imagenet_has_taught() -> None:
+    net = network("scene")
+    model = net.build(net.input)
+    assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == 113
+    assert not net.judges_faces
+    assert net.input.shape == (96, 96, 3)
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
@@ -45,5 +59,5 @@ def test_a_network_turns_bytes_into_one_probability(name: str) -> None:
 
 
 def test_an_unknown_network_is_named_with_the_known_ones() -> None:
-    with pytest.raises(TrainerError, match=r"'vgg'.*compact, seed, wide"):
+    with pytest.raises(TrainerError, match=r"'vgg'.*compact, lite0, scene, seed"):
         network("vgg")

@@ -1,16 +1,26 @@
 from __future__ import annotations
 
+import base64
+import io
+import random
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from tests.helpers import jpeg
+from tests.faces import draw_face
+from tests.helpers import encoded, jpeg
+from tests.trainer.small import bundle_of
 from trainer import backend
-from trainer.bundle import Bundle, Predictor
-from trainer.evaluation import Judged
+from trainer.bundle import Bundle
+from trainer.dataset import Example
+from trainer.evaluation import Judged, judge
+from trainer.fusion import Fusion
+from trainer.judging import Predictor
 from trainer.report import render
 
 backend.start()
@@ -33,12 +43,13 @@ def flat(shipped: Bundle) -> Bundle:
     """A network that does not look at places, so that it has no maps; and an odd command."""
     model = keras.Sequential(
         [
-            keras.Input(shipped.info.input.shape, dtype="uint8"),
+            keras.Input(shipped.info.main.input.shape, dtype="uint8"),
             layers.Flatten(),
             layers.Dense(1, activation="sigmoid"),
         ]
     )
-    return Bundle(replace(shipped.info, command="moodsort train a & b"), "", Predictor(model))
+    bundle = bundle_of(shipped, whole=Predictor(model))
+    return bundle.with_info(replace(bundle.info, command="moodsort train a & b"))
 
 
 def explained(page: str) -> list[str]:
@@ -77,3 +88,49 @@ def test_a_report_leaves_out_what_is_gone_or_broken(shipped: Bundle, judged: Jud
 
 def test_a_report_on_a_network_without_maps(flat: Bundle, judged: Judged) -> None:
     assert "What decided" not in render("Model", flat, {"test": judged})
+
+
+def mistakes(page: str) -> np.ndarray:
+    """The sheet, int (height, width, 3)."""
+    [data] = re.findall(
+        r'alt="the most confident mistakes" src="data:image/png;base64,(.*?)"', page
+    )
+    with Image.open(io.BytesIO(base64.b64decode(data))) as sheet:
+        return np.asarray(sheet.convert("RGB"), int)
+
+
+def edges_of_frames(page: str) -> Sequence[int]:
+    """Left, top, right and bottom of what is framed in the first mistake, 120 pixels wide."""
+    red = (mistakes(page)[:120, :120] == [255, 0, 0]).all(axis=2)
+    rows, columns = (np.flatnonzero(red.any(axis=axis)).tolist() for axis in (1, 0))
+    return columns[0], rows[0], columns[-1], rows[-1]
+
+
+def test_faces_that_counted_are_framed_in_the_mistakes(shipped: Bundle, tmp_path: Path) -> None:
+    photo = Image.new("RGB", (480, 240), "gray")
+    photo.paste(draw_face(random.Random(1), "sad", (200, 200)), (260, 20))
+    (tmp_path / "wrong.png").write_bytes(encoded(photo, "PNG"))
+    (tmp_path / "right.jpg").write_bytes(jpeg("sad", 1))
+    examples = [Example(tmp_path / "wrong.png", 0, 0), Example(tmp_path / "right.jpg", 1, 0)]
+    judged = judge(shipped, examples, workers=1)
+    [face], _ = judged.faces
+    page = render("Model", shipped, {"test": judged})
+    assert "Framed: the faces that counted." in page
+    box = face.box
+    want = (box.x / 4, box.y / 2, (box.x + box.width) / 4, (box.y + box.height) / 2)
+    assert edges_of_frames(page) == pytest.approx(want, abs=1)
+    assert "Framed" not in render("Model", shipped, {"test": replace(judged, faces=())})
+
+
+def test_a_report_tells_what_both_stages_are(
+    faces_alone: Bundle, flat: Bundle, judged: Judged
+) -> None:
+    assert "judges whole images" not in render("Model", faces_alone, {"test": judged})
+    assert "judges faces" not in render("Model", flat, {"test": judged})
+    both = bundle_of(
+        flat, faces=faces_alone.faces, whole=flat.whole, fusion=Fusion(0.7, 0.25, -0.5)
+    )
+    page = render("Model", both, {"test": judged})
+    assert "judges faces" in page
+    assert "judges whole images" in page
+    assert "0.70 x logit of the faces + 0.25 x logit of the whole -0.50" in page

@@ -133,7 +133,7 @@ def test_what_is_kept_is_the_best_epoch_and_training_stops_when_it_gets_no_bette
     """Learning the opposite of the labels makes validation worse with every epoch."""
     lines: list[str] = []
     backwards = replace(plan, targets=1 - data.labels.astype(np.float32), epochs=20, patience=2)
-    fast = replace(TINY, optimizer=lambda steps: keras.optimizers.SGD(0.5), augment=False)
+    fast = replace(TINY, optimizer=lambda steps: keras.optimizers.SGD(0.5), augment=None)
     fitted = run(data, backwards, fast, lines.append)
     losses = fitted.history["val_loss"]
     best = int(np.argmin(losses))
