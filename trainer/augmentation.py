@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -22,6 +23,17 @@ BRIGHTNESS = 45.0
 ERASED = 0.35
 """Largest side of the erased rectangle, as a share of the image's side."""
 MIXUP_ALPHA = 0.3
+
+
+Augmentation = Callable[..., tuple[Any, ...]]
+"""Varies a batch of images, labels and weights by a `seed`, as `augment` does."""
+
+
+@tf.function  # type: ignore[untyped-decorator]  # so that it is traced once, not in each epoch
+def mirror(images: Tensor, labels: Tensor, weights: Tensor, *, seed: Tensor) -> tuple[Any, ...]:
+    """Like `augment`, but only mirror half of the images."""
+    draw = _Draws(tf.shape(images)[0], seed)
+    return _mirror(tf.cast(images, tf.float32), draw), labels, weights
 
 
 @tf.function  # type: ignore[untyped-decorator]  # so that it is traced once, not in each epoch

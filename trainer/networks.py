@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import keras
 from keras import layers
 
+from trainer.augmentation import Augmentation, augment, mirror
 from trainer.errors import TrainerError
 from trainer.image import InputSpec
+
+BACKBONE = Path(__file__).parent / "pretrained" / "backbone.keras"
 
 Tensor = Any
 """A Keras symbolic tensor; Keras ships no types."""
@@ -24,21 +29,23 @@ class Network:
     """A network and how it is trained.
 
     `build` returns an uncompiled model from uint8 (batch, height, width, channels) to float32
-    (batch, 1), the probability of the class with index 1. `optimizer` takes the number of steps
+    (batch, 1), the probability of the class with index 1. `judges_faces`: else it judges whole
+    images. `optimizer` takes the number of steps
     of the whole training. `patience`: epochs without a lower validation loss after which training
-    stops. `augment`: vary the training images. `balance`: let both classes weigh
+    stops. `augment`: varies the training images. `balance`: let both classes weigh
     the same.
     """
 
     name: str
     input: InputSpec
     build: Callable[[InputSpec], keras.Model]
+    judges_faces: bool
     optimizer: Callable[[int], keras.optimizers.Optimizer]
     epochs: int
     patience: int
     batch_size: int
     label_smoothing: float
-    augment: bool
+    augment: Augmentation | None
     balance: bool
 
 
@@ -79,52 +86,63 @@ def seed(spec: InputSpec) -> keras.Model:
 
 
 def compact(spec: InputSpec) -> keras.Model:
-    """A residual network (He et al. 2016) with squeeze-and-excitation (Hu et al. 2018).
-
-    707,385 parameters at 48x48x1. The first convolution halves the resolution, where most of the
-    arithmetic would be.
-    """
-    image = keras.Input(spec.shape, dtype="uint8")
-    x = layers.Rescaling(1 / 255)(image)
-    x = _convolve(x, 24, strides=2)
-    for width, halve in ((32, False), (64, True), (128, True)):
-        x = _residual(x, width, halve=halve, excite=True)
-        x = _residual(x, width, excite=True)
-    return keras.Model(image, _probability(x), name="compact")
-
-
-def wide(spec: InputSpec) -> keras.Model:
-    """A residual network of 1,233,281 parameters at 48x48x1, to teach `compact`."""
+    """A residual network (He et al. 2016) of 1,233,281 parameters at 48x48x1."""
     image = keras.Input(spec.shape, dtype="uint8")
     x = layers.Rescaling(1 / 255)(image)
     x = _convolve(_convolve(x, 32), 32)
     for width in (48, 96, 160):
-        x = _residual(x, width, halve=True)
-        x = _residual(x, width)
-    return keras.Model(image, _probability(x), name="wide")
+        x = _residual(_residual(x, width, halve=True), width)
+    return keras.Model(image, _probability(x), name="compact")
 
 
-def _residual(x: Tensor, width: int, *, halve: bool = False, excite: bool = False) -> Tensor:
+def lite0(spec: InputSpec) -> keras.Model:
+    """The first stages of EfficientNet-Lite0 (Tan and Le 2019), which know ImageNet beforehand.
+
+    717,041 parameters at 48x48x1, twice as slow to train as `compact`. They look at images
+    enlarged twice, since they halve the resolution four times, and 48 pixels would leave three.
+    """
+    image = keras.Input(spec.shape, dtype="uint8")
+    x = layers.Resizing(2 * spec.height, 2 * spec.width)(image)
+    if spec.channels == 1:
+        x = layers.Concatenate()([x, x, x])
+    return keras.Model(image, _probability(_backbone()(x)), name="lite0")
+
+
+def scene(spec: InputSpec) -> keras.Model:
+    """What is in a picture, by the first stages of EfficientNet-Lite0 (Tan and Le 2019).
+
+    Those have learnt from ImageNet and are not trained any further: a few hundred photos suffice to
+    weigh the 112 features that they find, which takes 113 parameters of 717,265.
+    """
+    image = keras.Input(spec.shape, dtype="uint8")
+    backbone = _backbone()
+    backbone.trainable = False
+    x = layers.GlobalAveragePooling2D()(backbone(image))
+    x = layers.BatchNormalization(center=False, scale=False, momentum=0.9)(x)
+    x = layers.Dropout(0.5)(x)
+    decide = layers.Dense(
+        1, activation="sigmoid", dtype="float32", kernel_regularizer=keras.regularizers.L2(0.1)
+    )
+    return keras.Model(image, decide(x), name="scene")
+
+
+def _backbone() -> keras.Model:
+    """From images (n, h, w, 3), 0 to 255, to features (n, h / 16, w / 16, 112)."""
+    return keras.saving.load_model(BACKBONE, compile=False)
+
+
+def _residual(x: Tensor, width: int, *, halve: bool = False) -> Tensor:
     """Where it halves the resolution, its short cut averages before it projects.
 
     Source: ResNet-D (He et al. 2019, "Bag of Tricks for Image Classification").
     """
     y = _convolve(x, width, strides=2 if halve else 1)
     y = _convolve(y, width, activation=None)
-    if excite:
-        y = _excite(y, width)
     if halve:
         x = layers.AveragePooling2D(2)(x)
     if x.shape[-1] != width:
         x = _convolve(x, width, kernel=1, activation=None)
     return layers.Activation("relu")(layers.Add()([x, y]))
-
-
-def _excite(x: Tensor, width: int) -> Tensor:
-    """Weigh the channels by what all of the image shows."""
-    y = layers.GlobalAveragePooling2D(keepdims=True)(x)
-    y = layers.Conv2D(max(8, width // 8), 1, activation="relu")(y)
-    return layers.Multiply()([x, layers.Conv2D(width, 1, activation="sigmoid")(y)])
 
 
 def _convolve(
@@ -144,14 +162,20 @@ def _adam(steps: int) -> keras.optimizers.Optimizer:
     return keras.optimizers.Adam()
 
 
-def _adamw_cosine(steps: int) -> keras.optimizers.Optimizer:
+def _adam_cosine(steps: int) -> keras.optimizers.Optimizer:
+    return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-2, steps))
+
+
+def _adamw_cosine(
+    steps: int, *, peak: float = 2e-3, decay: float = 0.05
+) -> keras.optimizers.Optimizer:
     """AdamW on one cosine with a warm-up; the weights' moving average is what is kept."""
     warm_up = max(1, steps // 20)
     rate = keras.optimizers.schedules.CosineDecay(
-        1e-5, steps - warm_up, warmup_target=2e-3, warmup_steps=warm_up
+        1e-5, steps - warm_up, warmup_target=peak, warmup_steps=warm_up
     )
     momentum = min(0.999, 1 - 10 / (10 + steps))
-    adamw = keras.optimizers.AdamW(rate, weight_decay=0.05, use_ema=True, ema_momentum=momentum)
+    adamw = keras.optimizers.AdamW(rate, weight_decay=decay, use_ema=True, ema_momentum=momentum)
     adamw.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     return adamw
 
@@ -160,12 +184,13 @@ _COMPACT = Network(
     name="compact",
     input=InputSpec(48, 48, 1),
     build=compact,
+    judges_faces=True,
     optimizer=_adamw_cosine,
-    epochs=48,
+    epochs=60,
     patience=25,
     batch_size=64,
     label_smoothing=0.1,
-    augment=True,
+    augment=augment,
     balance=True,
 )
 
@@ -176,15 +201,37 @@ NETWORKS = {
             name="seed",
             input=InputSpec(256, 256, 3),
             build=seed,
+            judges_faces=False,
             optimizer=_adam,
             epochs=20,
             patience=20,
             batch_size=32,
             label_smoothing=0.0,
-            augment=False,
+            augment=None,
             balance=False,
         ),
         _COMPACT,
-        replace(_COMPACT, name="wide", build=wide),
+        replace(
+            _COMPACT,
+            name="lite0",
+            build=lite0,
+            optimizer=partial(_adamw_cosine, peak=1e-3, decay=0.02),
+            epochs=12,
+            patience=12,
+        ),
+        Network(
+            name="scene",
+            input=InputSpec(96, 96, 3),
+            build=scene,
+            judges_faces=False,
+            optimizer=_adam_cosine,
+            epochs=30,
+            patience=30,
+            batch_size=32,
+            label_smoothing=0.0,
+            # Light, colour and framing are what it goes by.
+            augment=mirror,
+            balance=True,
+        ),
     )
 }
