@@ -264,7 +264,8 @@ class Bundle:
 
     def _verdict(self, answer: Answer) -> Verdict:
         happy, sad = CLASSES
-        decided_by = "faces" if answer.faces else "whole_image"
+        by_faces, by_whole = DECIDED_BY
+        decided_by = by_faces if answer.faces else by_whole
         if answer.p_sad >= self.info.threshold:
             return Verdict(sad, answer.p_sad, answer.p_sad, decided_by, answer.faces)
         return Verdict(happy, 1 - answer.p_sad, answer.p_sad, decided_by, answer.faces)
