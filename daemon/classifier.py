@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from daemon.identity import Identity, identity
@@ -35,6 +35,12 @@ class Photo:
     identity: Identity
     sha256: str | None
     outcome: DecodedImage | ImageError
+
+    def without_pixels(self) -> Photo:
+        """The same, without what only the networks need: that is a megabyte or more."""
+        if isinstance(self.outcome, ImageError):
+            return self
+        return replace(self, outcome=self.outcome.without_pixels())
 
 
 def read(path: Path, view: View) -> Photo:

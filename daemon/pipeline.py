@@ -13,7 +13,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -41,6 +41,13 @@ UNSURE = "unsure"
 
 BATCHES_AHEAD = 2
 """Batches that may wait between two stages."""
+
+AT_ONCE = 8
+"""Files that one thread reads and judges at once: with more, little is left to share out.
+
+One network looks at all of them before the next does, and so stays in the cache. Measured, judging
+takes 6.4 ms an image one by one, 5.8 by eight, 5.5 by 32.
+"""
 
 FIRST_RETRY_SECONDS = 0.5
 LONGEST_RETRY_SECONDS = 30.0
@@ -77,11 +84,26 @@ class Filed:
 
 @dataclass(frozen=True)
 class _Claim:
-    """A claimed file that is being read."""
+    """A claimed file."""
 
     id: int
     file: SettledFile
-    reading: Future[Photo]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A photo, and what is said of it if that is already known."""
+
+    photo: Photo
+    verdict: Verdict | ImageError | None
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Claimed files that a thread reads one after the other; None: the file is not settled."""
+
+    claims: Sequence[_Claim]
+    read: Future[list[_Read | None]]
 
 
 @dataclass(frozen=True)
@@ -129,11 +151,12 @@ class Pipeline:
         self._model_id = model_id
         self._batch_size = batch_size
         self._max_wait = max_wait_ms / 1000
+        self._decode_workers = decode_workers
         self._unsure_below = unsure_below
         self._on_filed = on_filed
         self._stopping = threading.Event()
         self._readers = ThreadPoolExecutor(decode_workers, thread_name_prefix="read")
-        self._claimed: queue.Queue[Sequence[_Claim] | None] = queue.Queue(BATCHES_AHEAD)
+        self._claimed: queue.Queue[Sequence[_Reading] | None] = queue.Queue(BATCHES_AHEAD)
         self._judged: queue.Queue[_Batch | None] = queue.Queue(BATCHES_AHEAD)
         self._broken = threading.Event()
         self._threads = [
@@ -189,7 +212,7 @@ class Pipeline:
                 break
         return files
 
-    def _claim(self, files: Sequence[SettledFile]) -> list[_Claim]:
+    def _claim(self, files: Sequence[SettledFile]) -> list[_Reading]:
         sources = [Source(f.path, *f.identity) for f in files]
         ids = self._persist(partial(self._ledger.claim, sources))
         claims = []
@@ -198,35 +221,71 @@ class Pipeline:
                 self._inbox.leave_alone(file.path, "another service has claimed it")
                 self._inbox.done(file.path)
             else:
-                reading = self._readers.submit(classifier.read, file.path, self._bundle.info.view)
-                claims.append(_Claim(id, file, reading))
-        return claims
+                claims.append(_Claim(id, file))
+        size = 1 if self._bundle.in_batches else self._share_of(len(claims))
+        parts = [claims[i : i + size] for i in range(0, len(claims), size)]
+        return [_Reading(part, self._readers.submit(self._read, part)) for part in parts]
+
+    def _share_of(self, count: int) -> int:
+        """How many of so many files each thread should take."""
+        return max(1, min(AT_ONCE, -(-count // self._decode_workers)))
+
+    def _read(self, claims: Sequence[_Claim]) -> list[_Read | None]:
+        """Read some files, and judge them at once unless even more are judged faster together."""
+        photos: dict[int, Photo] = {}
+        for claim in claims:
+            with contextlib.suppress(Unsettled):
+                photos[claim.id] = classifier.read(claim.file.path, self._bundle.info.view)
+        if self._bundle.in_batches:
+            read = {id: _Read(photo, None) for id, photo in photos.items()}
+        else:
+            verdicts = classifier.judge(self._bundle, list(photos.values()))
+            read = {
+                id: _Read(photo.without_pixels(), verdict)
+                for (id, photo), verdict in zip(photos.items(), verdicts, strict=True)
+            }
+        return [read.get(claim.id) for claim in claims]
 
     def _classifying(self) -> None:
         try:
-            while (claims := self._get(self._claimed)) is not None:
-                self._put(self._judged, self._judge(claims))
+            while (readings := self._get(self._claimed)) is not None:
+                self._put(self._judged, self._judge(readings))
         finally:
             self._put(self._judged, None)
 
-    def _judge(self, claims: Sequence[_Claim]) -> _Batch:
+    def _judge(self, readings: Sequence[_Reading]) -> _Batch:
         unread: list[_Claim] = []
-        read: list[tuple[int, Photo]] = []
-        for claim in claims:
-            if self._stopping.is_set():
-                claim.reading.cancel()
-            try:
-                photo = claim.reading.result()
-            except (Unsettled, CancelledError):
+        ids: list[int] = []
+        read: list[_Read] = []
+        for claim, one in self._finished(readings):
+            # None, or it was changed while it waited here.
+            if one is None or one.photo.identity != claim.file.identity:
                 unread.append(claim)
-                continue
-            if photo.identity == claim.file.identity:
-                read.append((claim.id, photo))
             else:
-                unread.append(claim)  # It was changed while it waited here.
-        verdicts = classifier.judge(self._bundle, [photo for _, photo in read])
-        judged = [_Judged(id, photo, v) for (id, photo), v in zip(read, verdicts, strict=True)]
+                ids.append(claim.id)
+                read.append(one)
+        judged = [
+            _Judged(id, photo, verdict)
+            for id, (photo, verdict) in zip(ids, self._verdicts(read), strict=True)
+        ]
         return _Batch(judged, unread)
+
+    def _finished(self, readings: Sequence[_Reading]) -> Iterator[tuple[_Claim, _Read | None]]:
+        """Each claim with what was read; when the service stops, nothing more is begun."""
+        for reading in readings:
+            if self._stopping.is_set():
+                reading.read.cancel()
+            try:
+                read = reading.read.result()
+            except CancelledError:
+                read = [None] * len(reading.claims)
+            yield from zip(reading.claims, read, strict=True)
+
+    def _verdicts(self, read: Sequence[_Read]) -> list[tuple[Photo, Verdict | ImageError]]:
+        """Each photo with what is said of it."""
+        left = [one.photo for one in read if one.verdict is None]
+        said = iter(classifier.judge(self._bundle, left))
+        return [(one.photo.without_pixels(), one.verdict or next(said)) for one in read]
 
     def _filing(self) -> None:
         while (batch := self._get(self._judged)) is not None:

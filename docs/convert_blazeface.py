@@ -44,35 +44,38 @@ def interpreter(source: Path) -> Any:
 
 
 def convert(runner: Any) -> keras.Model:
-    """The same network for batches of uint8 squares of any size, (n, side, side, 3).
+    """The same network for uint8 images (n, height, width, 3), their sides multiples of 16.
+
+    Its outputs are the four grids, (n, rows, columns, values), which the original joins in the end.
 
     Raises:
         ValueError: it has an operation that BlazeFace does not use.
     """
     image = keras.Input((None, None, 3), dtype="uint8")
     values = {runner.get_input_details()[0]["index"]: layers.Rescaling(1 / 127.5, -1.0)(image)}
+    grids: list[Any] = []
     shapes = {tensor["index"]: tensor["shape"] for tensor in runner.get_tensor_details()}
     for operation in runner._get_ops_details():
         name, sources, (target, *_) = (operation[k] for k in ("op_name", "inputs", "outputs"))
-        if name == "DEQUANTIZE":
+        if name in ("DEQUANTIZE", "CONCATENATION"):
+            continue
+        if name == "RESHAPE":
+            grids.append(values[sources[0]])
             continue
         inputs = [values[source] for source in sources if source in values]
         constants = [runner.get_tensor(s) for s in sources if s not in values]
         halves = shapes[sources[0]][1] == 2 * shapes[target][1]
-        values[target] = _apply(name, inputs, constants, shapes[target], strides=1 + int(halves))
-    outputs = [values[output["index"]] for output in runner.get_output_details()]
-    return keras.Model(image, outputs, name="blazeface")
+        values[target] = _apply(name, inputs, constants, strides=1 + int(halves))
+    return keras.Model(image, grids, name="blazeface")
 
 
-def _apply(name: str, inputs: Any, constants: Any, shape: Any, *, strides: int) -> Any:
+def _apply(name: str, inputs: Any, constants: Any, *, strides: int) -> Any:
     """One operation of TensorFlow Lite on Keras tensors, with weights that it has as constants."""
     simple = {
         "RELU": lambda: layers.ReLU()(*inputs[:1]),
         "ADD": lambda: layers.Add()(inputs),
         "MAX_POOL_2D": lambda: layers.MaxPooling2D(2)(*inputs[:1]),
         "PAD": lambda: keras.ops.pad(inputs[0], constants[0].tolist()),
-        "RESHAPE": lambda: layers.Reshape((-1, int(shape[-1])))(inputs[0]),
-        "CONCATENATION": lambda: layers.Concatenate(axis=1)(inputs),
         "CONV_2D": lambda: _convolve(
             inputs[0], *constants, layers.Conv2D, len(constants[0]), strides=strides
         ),

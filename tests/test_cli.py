@@ -16,6 +16,7 @@ from daemon.cli import COMMANDS, main
 from db.engine import open_for_writing
 from tests.faces import draw_face, draw_folder
 from tests.helpers import MOODSORT, Place, jpeg, json_lines, moodsort, wait_until
+from trainer.backend import NVIDIA_DRIVER
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -83,6 +84,20 @@ def test_no_such_command_is_a_usage_error() -> None:
     assert "No such command 'sing'" in done.stderr
 
 
+@pytest.mark.skipif(NVIDIA_DRIVER.exists(), reason="on a GPU TensorFlow judges")
+def test_without_a_gpu_judging_does_not_load_tensorflow(tmp_path: Path) -> None:
+    (tmp_path / "face.jpg").write_bytes(jpeg("happy", 1))
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", MOODSORT, "classify", tmp_path / "face.jpg"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "ai_edge_litert" in done.stderr
+    assert "tensorflow" not in done.stderr
+    assert "keras" not in done.stderr
+
+
 def test_classify_decides_and_moves_nothing(tmp_path: Path) -> None:
     draw_folder(tmp_path, 3, seed=1)
     before = sorted(tmp_path.rglob("*"))
@@ -143,7 +158,7 @@ def test_classify_reads_names_from_standard_input(tmp_path: Path) -> None:
 
 def test_train_makes_a_bundle_that_can_be_used(bundle: Path, tmp_path: Path) -> None:
     assert {p.name for p in bundle.iterdir()} == {
-        *("model.keras", "detector.keras", "bundle.json"),
+        *("model.keras", "model.tflite", "detector.keras", "detector.tflite", "bundle.json"),
         *("report.html", "curves.png", "confusion.png"),
     }
     assert list((bundle.parent / "mine-logs").rglob("events.out.tfevents.*"))
@@ -211,8 +226,12 @@ def test_what_judges_faces_and_what_does_not_are_not_confused(tmp_path: Path) ->
     draw_folder(tmp_path / "faces", 1, seed=4)
     blind = shutil.copytree(ROOT / "trainer" / "pretrained", tmp_path / "blind")
     info = json.loads((blind / "bundle.json").read_text())
-    info["whole"] = info["whole"] or info["faces"]
-    info |= dict.fromkeys(("faces", "detector_sha256", "fusion"))
+    info |= {
+        "whole": info["whole"] or info["faces"],
+        "faces": None,
+        "fusion": None,
+        "files": {name: info["files"][name] for name in ("model.keras", "model.tflite")},
+    }
     (blind / "bundle.json").write_text(json.dumps(info))
     command = ["train", str(tmp_path / "faces"), "--out", str(tmp_path / "out"), "--faces"]
     for options, sentence in (

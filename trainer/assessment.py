@@ -19,7 +19,9 @@ from trainer.finding import FaceFinder
 from trainer.fusion import Fusion
 from trainer.image import View
 from trainer.judging import FaceJudge, Predictor
+from trainer.networks import network
 from trainer.splitting import fingerprint
+from trainer.stored import StoredNetwork
 from trainer.training import Fitted
 
 THRESHOLD = 0.5
@@ -56,9 +58,10 @@ def assess(
     and by name the files that are to lie in it beside the models.
     """
     validation = parts["validation"]
-    raw = Predictor(fitted.model).at(validation, data.pixels)
+    stored = StoredNetwork.of(fitted.model, int8=network(training.network).int8)
+    raw = Predictor(stored).at(validation, data.pixels)
     temperature = fit_temperature(data.labels[validation], raw)
-    bundle = _bundle(Predictor(fitted.model, temperature), training, data, parts)
+    bundle = _bundle(Predictor(stored, temperature), training, data, parts)
     if bundle.faces and bundle.whole:
         examples = [data.examples[i] for i in validation]
         fitted_to = _fusion(bundle.faces, bundle.whole, examples, workers=workers)
@@ -100,13 +103,13 @@ def _fusion(
 
 
 def _bundle(
-    network: Predictor,
+    predict: Predictor,
     training: Training,
     data: CleanData,
     parts: Mapping[str, NDArray[np.int64]],
 ) -> Bundle:
     """Not yet measured."""
-    trained = Stage(training.network, MODEL_FILE, "", network.spec, network.temperature)
+    trained = Stage(training.network, MODEL_FILE, predict.spec, predict.temperature)
     beside = training.beside
     judges_faces = training.finder is not None
     info = BundleInfo(
@@ -116,7 +119,7 @@ def _bundle(
         threshold=THRESHOLD,
         faces=trained if judges_faces else _stage_of(beside),
         whole=None if judges_faces else trained,
-        detector_sha256=None,
+        files={},
         fusion=None,
         metrics={},
         data={
@@ -128,8 +131,8 @@ def _bundle(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     if training.finder:
-        return Bundle(info, "", faces=FaceJudge(training.finder, network))
-    return Bundle(info, "", faces=beside.faces if beside else None, whole=network)
+        return Bundle(info, "", faces=FaceJudge(training.finder, predict))
+    return Bundle(info, "", faces=beside.faces if beside else None, whole=predict)
 
 
 def _stage_of(beside: Bundle | None) -> Stage | None:

@@ -18,6 +18,13 @@ CPU_INFO = Path("/proc/cpuinfo")
 BFLOAT16_UNITS = {"amx_bf16", "avx512_bf16"}
 """As it calls what computes in bfloat16."""
 
+CHATTER = (
+    b"I0000 ",
+    b"INFO: Created TensorFlow Lite",
+    b"WARNING: All log messages before absl::InitializeLog()",
+)
+"""How lines of native code begin that nobody needs to read."""
+
 
 def start() -> None:
     """Import TensorFlow quietly and let GPU memory grow on demand; the second call costs nothing.
@@ -31,11 +38,21 @@ def start() -> None:
     # TensorFlow turns oneDNN on by itself only for CPUs with AVX-512. With AVX2 alone training is
     # 1.5 to 1.9 times as fast with it, too.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    with _without_native_chatter():
+    with without_native_chatter():
         import tensorflow as tf
 
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def has_gpu() -> bool:
+    """Whether TensorFlow can compute on a GPU; it is imported only where there may be one."""
+    if not NVIDIA_DRIVER.exists():
+        return False
+    start()
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def fastest_precision() -> str:
@@ -67,10 +84,10 @@ def _cpu_flags() -> set[str]:
 
 
 @contextmanager
-def _without_native_chatter() -> Iterator[None]:
+def without_native_chatter() -> Iterator[None]:
     """Hold back what native code writes to descriptor 2, then pass on what is no chatter.
 
-    TensorFlow's libraries write informational lines there before their log level counts.
+    TensorFlow's and LiteRT's libraries write informational lines there, whatever the log level.
     """
     sys.stderr.flush()
     with tempfile.TemporaryFile() as held, os.fdopen(os.dup(2), "wb") as real:
@@ -89,4 +106,4 @@ def _without_native_chatter() -> Iterator[None]:
 def _is_chatter(line: bytes) -> bool:
     if b"cuInit" in line:
         return not NVIDIA_DRIVER.exists()  # Without a driver there is no GPU to complain about.
-    return line.startswith((b"I0000 ", b"WARNING: All log messages before absl::InitializeLog()"))
+    return line.startswith(CHATTER)

@@ -11,8 +11,9 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +28,22 @@ from trainer.fusion import Fusion
 from trainer.image import DecodedImage, InputSpec, View
 from trainer.judging import FaceJudge, Judged, Predictor
 from trainer.logits import probability
+from trainer.stored import KERAS, LITE, StoredNetwork
 
-FORMAT = 2
+if TYPE_CHECKING:
+    from trainer.gradcam import Explainer
+
+FORMAT = 3
 MODEL_FILE = "model.keras"
 """The network that was trained for the bundle; FACES_FILE is one that was taken from another."""
 FACES_FILE = "faces.keras"
 DETECTOR_FILE = "detector.keras"
-MODEL_FILES = (MODEL_FILE, FACES_FILE, DETECTOR_FILE)
+MODEL_FILES = tuple(
+    name
+    for file in (MODEL_FILE, FACES_FILE, DETECTOR_FILE)
+    for name in (file, str(Path(file).with_suffix(LITE)))
+)
+"""Each network is there twice: as Keras saves it, and as LiteRT runs it without a GPU."""
 INFO_FILE = "bundle.json"
 
 SHIPPED = "default"
@@ -50,13 +60,12 @@ LARGEST_MEMBER = 2 * 1024**3
 class Stage:
     """One network of a bundle and what it looks at.
 
-    `file`: of the bundle, its `sha256` in hex. `temperature` divides the logit (Guo et al. 2017,
+    `file`: of the bundle, as Keras saves it. `temperature` divides the logit (Guo et al. 2017,
     "On Calibration of Modern Neural Networks").
     """
 
     network: str
     file: str
-    sha256: str
     input: InputSpec
     temperature: float
 
@@ -66,10 +75,11 @@ class BundleInfo:
     """What `bundle.json` says.
 
     `classes` are in index order: the networks give the probability of the last. `threshold`: from
-    this probability on it is the last class. `faces` judges faces, which the detector with the hash
-    `detector_sha256` finds, and whole images where there is none, unless there is `whole`, which
-    judges whole images; at least one of the two is there. `fusion` says what both together make of
-    an image with faces. `metrics`: by part of the split. `data`: images and fingerprint of each
+    this probability on it is the last class. `files`: sha256 in hex of the files of its networks,
+    by name. `faces` judges faces, which the detector finds, and whole images where there is none,
+    unless there is `whole`, which judges whole images; at least one of the two is there. `fusion`
+    says what both together make of an image with faces. `metrics`: by part of the split. `data`:
+    images and fingerprint of each
     part.
     """
 
@@ -77,9 +87,9 @@ class BundleInfo:
     name: str
     classes: tuple[str, ...]
     threshold: float
+    files: Mapping[str, str]
     faces: Stage | None
     whole: Stage | None
-    detector_sha256: str | None
     fusion: Fusion | None
     metrics: Mapping[str, Any]
     data: Mapping[str, Any]
@@ -93,6 +103,11 @@ class BundleInfo:
         stage = self.whole or self.faces
         assert stage is not None  # Neither is saved or loaded without one.
         return stage
+
+    @property
+    def stages(self) -> list[Stage]:
+        """Those that are there."""
+        return [stage for stage in (self.faces, self.whole) if stage]
 
     @property
     def view(self) -> View:
@@ -119,13 +134,14 @@ class BundleInfo:
             faces, whole = _stage(raw["faces"]), _stage(raw["whole"])
             if not (faces or whole):
                 raise ValueError("it has no network")
-            if bool(faces) != bool(raw["detector_sha256"]):
-                raise ValueError("faces need a detector, and it needs them")
             if bool(faces and whole) != bool(raw["fusion"]):
                 raise ValueError("a fusion is of two networks")
             files = [stage.file for stage in (faces, whole) if stage]
             if len(set(files)) < len(files) or not set(files) <= {MODEL_FILE, FACES_FILE}:
                 raise ValueError(f"its networks are in {' and '.join(files)}")
+            stems = {Path(name).stem for name in (*files, *([DETECTOR_FILE] if faces else []))}
+            if set(raw["files"]) != {f"{stem}{kind}" for stem in stems for kind in (KERAS, LITE)}:
+                raise ValueError(f"its files are {', '.join(raw['files'])}")
             if not 0 < raw["threshold"] < 1:
                 raise ValueError("the threshold is out of range")
             parts = {
@@ -199,6 +215,11 @@ class Bundle:
         assert network  # as of `info.main`
         return network
 
+    @cached_property
+    def in_batches(self) -> bool:
+        """Whether it is faster with many images at once, as on a GPU, than on many threads."""
+        return backend.has_gpu()
+
     def with_info(self, info: BundleInfo) -> Bundle:
         """The same networks, with something else said of them."""
         return Bundle(info, self.sha256, faces=self.faces, whole=self.whole)
@@ -208,7 +229,7 @@ class Bundle:
         return [self._verdict(answer) for answer in self.answers(images)]
 
     def answers(self, images: Sequence[DecodedImage]) -> list[Answer]:
-        """One answer an image."""
+        """One answer an image. Several threads may ask at the same time."""
         if not images:
             return []
         nobody: list[Judged | None] = [None] * len(images)
@@ -245,8 +266,8 @@ class Bundle:
         most of it in that image. A network that judges faces is shown the largest face, if there is
         one. None where the network does not look at places (see `trainer.gradcam`).
         """
-        draw = self.main.explainer
-        if not draw or not images:
+        draw = self._explainer if images else None
+        if not draw:
             return None
         if self.whole or not self.faces:
             pixels = np.stack([image.pixels for image in images])
@@ -255,6 +276,12 @@ class Bundle:
         logits = self.main.logits(pixels) / self.main.temperature
         maps = draw(pixels, probability(logits) >= self.info.threshold)
         return list(zip(pixels, maps, strict=True))
+
+    @cached_property
+    def _explainer(self) -> Explainer | None:
+        from trainer.gradcam import explainer
+
+        return explainer(self.main.network.model)
 
     def warm(self) -> None:
         """Make the first call as fast as the later ones."""
@@ -279,14 +306,16 @@ def load(where: str, limits: FaceLimits = FaceLimits()) -> Bundle:
     """
     with _folder(where) as folder:
         info, sha256 = _verify(folder, where)
+        stored = {file: _stored(folder, file) for file in _networks(info)}
+    try:
         stages = {
-            stage.file: Predictor(_load_model(folder / stage.file, where), stage.temperature)
-            for stage in (info.faces, info.whole)
-            if stage
+            stage.file: Predictor(stored[stage.file], stage.temperature) for stage in info.stages
         }
-        detector = Detector(_load_model(folder / DETECTOR_FILE, where)) if info.faces else None
-    for stage in (info.faces, info.whole):
-        if stage and stages[stage.file].spec != stage.input:
+        detector = Detector(stored[DETECTOR_FILE]) if info.faces else None
+    except BundleError as error:
+        raise BundleError(f"The model bundle {where} cannot be used: {error}") from error
+    for stage in info.stages:
+        if stages[stage.file].spec != stage.input:
             raise BundleError(
                 f"The model bundle {where} is damaged: the network in {stage.file} has another "
                 "input."
@@ -301,10 +330,20 @@ def load(where: str, limits: FaceLimits = FaceLimits()) -> Bundle:
     )
 
 
+def _networks(info: BundleInfo) -> list[str]:
+    """The files of its networks, as Keras saves them."""
+    return [stage.file for stage in info.stages] + ([DETECTOR_FILE] if info.faces else [])
+
+
+def _stored(folder: Path, file: str) -> StoredNetwork:
+    path = folder / file
+    return StoredNetwork(path.read_bytes(), path.with_suffix(LITE).read_bytes())
+
+
 def save(folder: Path, bundle: Bundle, extras: Mapping[str, bytes]) -> None:
     """Write a bundle to the new `folder`; `extras`: further files by name.
 
-    The hashes of the models in its `info` are replaced by those of what is written. The folder
+    The hashes in its `info` are replaced by those of what is written. The folder
     appears whole or not at all.
 
     Raises:
@@ -315,8 +354,11 @@ def save(folder: Path, bundle: Bundle, extras: Mapping[str, bytes]) -> None:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".moodsort-") as temporary:
             draft = Path(temporary) / "bundle"
             draft.mkdir()
-            _save_models(bundle, draft)
-            (draft / INFO_FILE).write_text(_sealed(bundle.info, draft).to_json())
+            models = _model_files(bundle)
+            hashes = {name: hashlib.sha256(content).hexdigest() for name, content in models.items()}
+            info = replace(bundle.info, files=hashes)
+            (draft / INFO_FILE).write_text(info.to_json())
+            extras = {**extras, **models}
             for name, content in extras.items():
                 (draft / name).write_bytes(content)
             draft.rename(folder)
@@ -324,23 +366,15 @@ def save(folder: Path, bundle: Bundle, extras: Mapping[str, bytes]) -> None:
         raise BundleError(f"The bundle {folder} cannot be written: {error}.") from None
 
 
-def _save_models(bundle: Bundle, folder: Path) -> None:
-    info = bundle.info
-    if bundle.faces and info.faces:
-        bundle.faces.predict.save(folder / info.faces.file)
-        bundle.faces.finder.save(folder / DETECTOR_FILE)
-    if bundle.whole and info.whole:
-        bundle.whole.save(folder / info.whole.file)
-
-
-def _sealed(info: BundleInfo, folder: Path) -> BundleInfo:
-    """With the hashes of the files in the folder."""
-
-    def seal(stage: Stage | None) -> Stage | None:
-        return replace(stage, sha256=_hash(folder / stage.file)) if stage else None
-
-    detector = _hash(folder / DETECTOR_FILE) if info.faces else None
-    return replace(info, faces=seal(info.faces), whole=seal(info.whole), detector_sha256=detector)
+def _model_files(bundle: Bundle) -> dict[str, bytes]:
+    """The files of its networks by name."""
+    files: dict[str, bytes] = {}
+    if bundle.faces and bundle.info.faces:
+        files |= bundle.faces.predict.network.files(Path(bundle.info.faces.file).stem)
+        files |= bundle.faces.finder.network.files(Path(DETECTOR_FILE).stem)
+    if bundle.whole and bundle.info.whole:
+        files |= bundle.whole.network.files(Path(bundle.info.whole.file).stem)
+    return files
 
 
 def require_new(folder: Path) -> None:
@@ -396,16 +430,13 @@ def _verify(folder: Path, where: str) -> tuple[BundleInfo, str]:
     try:
         text = (folder / INFO_FILE).read_bytes()
         info = BundleInfo.from_json(text.decode())
-        wanted = {stage.file: stage.sha256 for stage in (info.faces, info.whole) if stage}
-        if info.detector_sha256:
-            wanted[DETECTOR_FILE] = info.detector_sha256
-        found = {name: _hash(folder / name) for name in wanted}
+        found = {name: _hash(folder / name) for name in info.files}
     except FileNotFoundError as error:
         name = Path(error.filename).name
         raise BundleError(f"{where} is no model bundle: {name} is missing.") from None
     except (OSError, ValueError) as error:
         raise BundleError(f"The model bundle {where} cannot be used: {error}.") from None
-    for name, sha256 in wanted.items():
+    for name, sha256 in info.files.items():
         if found[name] != sha256:
             raise BundleError(
                 f"The model bundle {where} is damaged or was changed: "
@@ -417,17 +448,7 @@ def _verify(folder: Path, where: str) -> tuple[BundleInfo, str]:
 def face_finder(limits: FaceLimits = FaceLimits()) -> FaceFinder:
     """What finds the faces that networks learn from; it comes with moodsort."""
     with _folder(SHIPPED) as folder:
-        return FaceFinder(Detector(_load_model(folder / DETECTOR_FILE, SHIPPED)), limits)
-
-
-def _load_model(path: Path, where: str) -> Any:
-    backend.start()
-    import keras
-
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises whatever its layers raise.
-        raise BundleError(f"Keras cannot load the model of {where}: {error}") from error
+        return FaceFinder(Detector(_stored(folder, DETECTOR_FILE)), limits)
 
 
 def _hash(path: Path) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import affine_transform
 
 from trainer.detection import Found
 from trainer.image import InputSpec
@@ -33,13 +32,13 @@ def crops(photo: NDArray[np.uint8], faces: Found, spec: InputSpec) -> NDArray[np
     Where a crop reaches over the edge of the photo, the edge is continued.
     """
     image = Image.fromarray(photo).convert(spec.mode)
-    cut = [_crop(image, faces.boxes[i], faces.eyes[i], spec) for i in range(len(faces))]
+    cut = [np.asarray(_crop(image, faces.boxes[i], faces.eyes[i], spec)) for i in range(len(faces))]
     return np.array(cut, np.uint8).reshape(-1, *spec.shape)
 
 
 def _crop(
     image: Image.Image, box: NDArray[np.float32], eyes: NDArray[np.float32], spec: InputSpec
-) -> NDArray[np.uint8]:
+) -> Image.Image:
     width = float((box[2:] - box[:2]).max())
     side = max(FRAME * width, 1.0)
     across = _level(eyes, width)
@@ -47,31 +46,16 @@ def _crop(
     middle = (box[:2] + box[2:]) / 2 - RAISED * side * down
     part, corner = _around(image, middle, side)
     factor = max(1, int(side / (SAMPLES * spec.width)))
-    pixels = np.atleast_3d(np.asarray(part.reduce(factor), np.float32))
-    middle = (middle - corner) / factor - 0.5
-    samples = max(1, min(SAMPLES, round(side / factor / spec.width)))
-    rows, columns = spec.height * samples, spec.width * samples
-    # Rows and columns of the crop -> y and x of the image.
-    step_down, step_across = (
-        side / factor / rows * down[::-1],
-        side / factor / columns * across[::-1],
-    )
-    matrix = np.stack([step_down, step_across], axis=1)
-    offset = middle[::-1] - matrix @ [(rows - 1) / 2, (columns - 1) / 2]
-    fine = [
-        affine_transform(
-            pixels[..., c],
-            matrix,
-            offset,
-            (rows, columns),
-            order=1,
-            mode="nearest",
-            prefilter=False,
-        )
-        for c in range(spec.channels)
-    ]
-    means = np.stack(fine, axis=-1).reshape(spec.height, samples, spec.width, samples, -1)
-    return np.asarray(means.mean(axis=(1, 3)).round(), np.uint8)
+    middle, side = (middle - corner) / factor, side / factor
+    part, corner = _continued(part.reduce(factor), middle, side)
+    samples = max(1, min(SAMPLES, round(side / spec.width)))
+    size = spec.width * samples, spec.height * samples
+    # From places in the crop to places in the part.
+    step = np.stack([side / size[0] * across, side / size[1] * down], axis=1)
+    start = middle - corner - step @ np.array(size) / 2
+    matrix = tuple(np.column_stack([step, start]).ravel().tolist())
+    fine = part.transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+    return fine.reduce(samples) if samples > 1 else fine
 
 
 def _level(eyes: NDArray[np.float32], width: float) -> NDArray[np.float64]:
@@ -85,7 +69,27 @@ def _around(
     image: Image.Image, middle: NDArray[np.float64], side: float
 ) -> tuple[Image.Image, NDArray[np.float64]]:
     """The part of the image that a turned square may touch, and its corner: the rest costs time."""
-    reach = side / np.sqrt(2) + 2
+    reach = _reach(side)
     left, top = np.floor(np.clip(middle - reach, 0, np.array(image.size) - 1)).astype(int)
     right, bottom = np.ceil(np.clip(middle + reach, (left + 1, top + 1), image.size)).astype(int)
-    return image.crop((left, top, right, bottom)), np.array([left, top], np.float64)
+    part = image.crop((int(left), int(top), int(right), int(bottom)))
+    return part, np.array([left, top], np.float64)
+
+
+def _continued(
+    part: Image.Image, middle: NDArray[np.float64], side: float
+) -> tuple[Image.Image, NDArray[np.float64]]:
+    """The part with its edges continued as far as a turned square may reach, and its corner."""
+    reach = _reach(side)
+    before = np.maximum(0, np.ceil(reach - middle)).astype(int)
+    after = np.maximum(0, np.ceil(middle + reach - part.size)).astype(int)
+    if before.any() or after.any():
+        pixels = np.asarray(part)
+        edges = [(before[1], after[1]), (before[0], after[0]), (0, 0)][: pixels.ndim]
+        part = Image.fromarray(np.pad(pixels, edges, mode="edge"))
+    return part, -before.astype(np.float64)
+
+
+def _reach(side: float) -> float:
+    """How far from its middle a square may have places, however it is turned, and the next ones."""
+    return side / float(np.sqrt(2)) + 2

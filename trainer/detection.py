@@ -6,25 +6,32 @@ and MediaPipe, whose short-range weights `detector.keras` holds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainer.graph import Graph
 from trainer.logits import logit, probability
+from trainer.stored import StoredNetwork
 
 STRIDES = ((8, 2), (16, 6))
 """Pixels between the anchors of a grid, and how many there are at each place."""
 
-KEYPOINTS = 6
+POINTS = 8
+"""What is said of each anchor: the middle of the box, its size, and six points of a face."""
 EYES = slice(0, 2)
-"""Which keypoints are the eyes: first the one that is left in the picture."""
+"""Which of the six are the eyes: first the one that is left in the picture."""
+
+STEP = STRIDES[-1][0]
+"""Of the sides of a view, in pixels."""
+
+PROPORTIONS = (9 / 16, 2 / 3, 3 / 4, 1)
+"""Shorter side of a view by the longer: those of most photos, so that little is empty."""
 
 SAME_FACE = 0.3
 """Boxes that overlap by more than this share of what both cover are one face (MediaPipe)."""
@@ -54,6 +61,11 @@ class Found:
         to = np.float32(factor)
         return Found(self.boxes * to, self.eyes * to, self.scores)
 
+    def moved(self, by: tuple[int, int]) -> Found:
+        """The same in a photo of which this one is a part, with its corner at x and y."""
+        corner = np.array(by, np.float32)
+        return Found(self.boxes + np.tile(corner, 2), self.eyes + corner, self.scores)
+
     @property
     def sides(self) -> NDArray[np.float32]:
         """The longer side of each box in pixels, float32 (n,)."""
@@ -62,56 +74,85 @@ class Found:
         return longer
 
 
+NONE = Found(np.empty((0, 4), np.float32), np.empty((0, 2, 2), np.float32), np.empty(0, np.float32))
+
+
 class Detector:
     """A BlazeFace model, ready to find faces."""
 
-    def __init__(self, model: Any) -> None:
-        self._model, self._graph = model, Graph(model)
+    def __init__(self, network: StoredNetwork) -> None:
+        self.network = network
+        self._runner = network.runner
 
     def warm(self, side: int) -> None:
-        """Make the first call with squares of this side as fast as the later ones."""
-        self._graph.warm(side, side, 3)
-
-    def save(self, path: Path) -> None:
-        """Write it as a Keras model."""
-        self._model.save(path)
+        """Make the first call with views of this side as fast as the later ones."""
+        for height, width in _shapes(side):
+            self._runner.warm(height, width, 3)
 
     def find(self, photos: Sequence[NDArray[np.uint8]], side: int, score: float) -> list[Found]:
         """The faces of each photo, uint8 (height, width, 3), with at least this `score`.
 
-        `side`: of the squares that they are fitted into, a multiple of 16 pixels.
+        `side`: the longer one of the views that they are fitted into, a multiple of 16 pixels.
         """
-        if not photos:
-            return []
         views = [_letterboxed(photo, side) for photo in photos]
-        outputs = self._graph(np.stack([view.pixels for view in views]))
-        points, logits = sorted(outputs, key=lambda output: -output.shape[-1])
-        points = points.reshape(len(photos), -1, 2 + KEYPOINTS, 2)
+        found: list[Found] = [NONE] * len(photos)
+        for shape in _shapes(side):
+            rows = [i for i, view in enumerate(views) if view.pixels.shape[:2] == shape]
+            for i, faces in zip(rows, self._in_alike([views[i] for i in rows], score), strict=True):
+                found[i] = faces
+        return found
+
+    def _in_alike(self, views: Sequence[_View], score: float) -> list[Found]:
+        """The faces of photos whose views have the same shape."""
+        if not views:
+            return []
+        grids = self._runner(np.stack([view.pixels for view in views]))
+        points, logits = joined_grids(grids)
         # A logit is compared rather than a score: that saves the sigmoid of what is no face.
-        sure = logits[..., 0] >= logit(np.array(score))
-        anchors = _anchors(side)
+        sure = logits >= logit(np.array(score))
+        anchors = _anchors(*views[0].pixels.shape[:2])
         return [
-            merge([_decode(points[i, rows], logits[i, rows, 0], anchors[rows], view)])
+            merge([_decode(points[i, rows], logits[i, rows], anchors[rows], view)])
             for i, (rows, view) in enumerate(zip(sure, views, strict=True))
         ]
 
 
 @cache
-def _anchors(side: int) -> NDArray[np.float32]:
+def _shapes(side: int) -> tuple[tuple[int, int], ...]:
+    """Heights and widths of the views of a side, the smallest first: few, to batch the alike."""
+    shorts = [STEP * math.ceil(side * proportion / STEP) for proportion in PROPORTIONS]
+    return tuple(shape for short in shorts for shape in ((short, side), (side, short)))
+
+
+def joined_grids(
+    grids: Sequence[NDArray[np.float32]],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Of all anchors in the order of `_anchors`: the points (n, m, 8, 2) and the logits (n, m)."""
+    by_values = {grid.shape[-1]: grid for grid in grids}
+    count = len(grids[0])
+    points = [by_values[2 * POINTS * at].reshape(count, -1, POINTS, 2) for _, at in STRIDES]
+    logits = [by_values[at].reshape(count, -1) for _, at in STRIDES]
+    return np.concatenate(points, axis=1), np.concatenate(logits, axis=1)
+
+
+@cache
+def _anchors(height: int, width: int) -> NDArray[np.float32]:
     """The middles of the anchors, float32 (n, 2), x and y in pixels of the view."""
     grids = []
     for stride, repeats in STRIDES:
-        middles = (np.arange(side // stride, dtype=np.float32) + 0.5) * stride
-        x, y = np.meshgrid(middles, middles)
+        across, down = (
+            (np.arange(side // stride, dtype=np.float32) + 0.5) * stride for side in (width, height)
+        )
+        x, y = np.meshgrid(across, down)
         grids.append(np.repeat(np.stack([x, y], axis=-1).reshape(-1, 2), repeats, axis=0))
     return np.concatenate(grids)
 
 
 @dataclass(frozen=True)
 class _View:
-    """A photo in the middle of a black square, uint8 (side, side, 3).
+    """A photo in the middle of a black rectangle, uint8 (h, w, 3).
 
-    `corner`: x and y in the square of the photo's upper left corner. `scale`: from photo to square.
+    `corner`: x and y in it of the photo's upper left corner. `scale`: from photo to view.
     """
 
     pixels: NDArray[np.uint8]
@@ -123,11 +164,12 @@ def _letterboxed(photo: NDArray[np.uint8], side: int) -> _View:
     height, width = photo.shape[:2]
     scale = side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    left, top = (side - size[0]) // 2, (side - size[1]) // 2
-    square = np.zeros((side, side, 3), np.uint8)
-    square[top : top + size[1], left : left + size[0]] = np.asarray(small)
-    return _View(square, np.array([left, top], np.float32), scale)
+    small = Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
+    shape = next(s for s in _shapes(side) if s[0] >= size[1] and s[1] >= size[0])
+    left, top = (shape[1] - size[0]) // 2, (shape[0] - size[1]) // 2
+    pixels = np.zeros((*shape, 3), np.uint8)
+    pixels[top : top + size[1], left : left + size[0]] = np.asarray(small)
+    return _View(pixels, np.array([left, top], np.float32), scale)
 
 
 def _decode(

@@ -33,6 +33,11 @@ def explainer(model: keras.Model) -> Explainer | None:
 
     None where there is nothing to draw: no convolution, or an output that is no sigmoid.
     """
+    if isinstance(model, keras.Sequential):
+        # A loaded one was built several times, and its layers do not tell which time they mean.
+        weights = model.get_weights()
+        model = keras.models.clone_model(model)
+        model.set_weights(weights)
     spatial, logit = _last_spatial(model), _logit(model)
     if spatial is None or logit is None:
         return None

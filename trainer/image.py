@@ -53,7 +53,8 @@ class InputSpec:
 class View:
     """What of an image is looked at: the whole, stretched to `whole`, and perhaps a photo.
 
-    `photo_side`: the most pixels of a side of that photo, which keeps its proportions.
+    `photo_side`: the least pixels of the longer side of that photo, which keeps its proportions, if
+    the image has so many; it will have less than twice as many.
     """
 
     whole: InputSpec
@@ -76,6 +77,10 @@ class DecodedImage:
     format: str
     photo: NDArray[np.uint8] | None = None
     encoded: bytes | None = None
+
+    def without_pixels(self) -> DecodedImage:
+        """What is known of it, without what it shows."""
+        return replace(self, pixels=self.pixels[:0], photo=None, encoded=None)
 
 
 def decode(data: bytes, view: View) -> DecodedImage:
@@ -108,7 +113,7 @@ def decode(data: bytes, view: View) -> DecodedImage:
 
 
 def larger_photo(image: DecodedImage, side: int) -> NDArray[np.uint8] | None:
-    """The photo of an image that has one, decoded again with up to `side` pixels a side.
+    """The photo of an image that has one, decoded again for a `side` as that of a View.
 
     None where there is not enough memory for it.
     """
@@ -130,13 +135,13 @@ def _read(image: Image.Image, spec: InputSpec, photo_side: int | None) -> Decode
     if image.width * image.height > MAX_DECODED_PIXELS:
         raise _too_large(width, height)
     image.load()
-    upright, quarter_turned = _turn_upright(image)
-    if quarter_turned:
+    if _turn_upright(image):
         width, height = height, width
-    plain = _flatten(upright, mode)
+    plain = _flatten(image, mode)
     photo = None
     if photo_side is not None:
-        plain.thumbnail((photo_side, photo_side), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        if (factor := max(plain.size) // photo_side) > 1:
+            plain = plain.reduce(factor)
         photo = np.asarray(plain, dtype=np.uint8)
     return DecodedImage(_stretch(plain, spec), width, height, file_format, photo)
 
@@ -160,13 +165,14 @@ def _at_least(size: tuple[int, int], spec: InputSpec, photo_side: int | None) ->
     return max(spec.width, width), max(spec.height, height)
 
 
-def _turn_upright(image: Image.Image) -> tuple[Image.Image, bool]:
-    """The image as its EXIF orientation wants it seen, and whether that swaps its sides."""
+def _turn_upright(image: Image.Image) -> bool:
+    """Turn it as its EXIF orientation wants it seen, and say whether that swaps its sides."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        return ImageOps.exif_transpose(image), orientation in QUARTER_TURNS
+        ImageOps.exif_transpose(image, in_place=True)
+        return orientation in QUARTER_TURNS
     except Exception:
-        return image, False  # Broken metadata is no reason to refuse good pixels.
+        return False  # Broken metadata is no reason to refuse good pixels.
 
 
 def _flatten(image: Image.Image, mode: str) -> Image.Image:
@@ -177,7 +183,7 @@ def _flatten(image: Image.Image, mode: str) -> Image.Image:
         rgba = image.convert("RGBA")
         backdrop = Image.new("RGBA", rgba.size, "white")
         image = Image.alpha_composite(backdrop, rgba)
-    return image.convert(mode)
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:

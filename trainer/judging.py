@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,24 +11,22 @@ from numpy.typing import NDArray
 from trainer.faces import Box, JudgedFace
 from trainer.finding import FaceFinder, Sight
 from trainer.fusion import of_faces
-from trainer.graph import Graph
-from trainer.image import DecodedImage, InputSpec, stretched
+from trainer.image import DecodedImage, InputSpec
 from trainer.logits import logit, probability
-
-if TYPE_CHECKING:
-    from trainer.gradcam import Explainer
-
-LARGEST_CROP = 96
-"""Most pixels of a side of an image that is taken for the crop of a face, as it is."""
+from trainer.stored import StoredNetwork
 
 
 class Predictor:
     """A network from images to the probability of sad."""
 
-    def __init__(self, model: Any, temperature: float = 1.0) -> None:
-        self.temperature = temperature
-        self.spec = InputSpec(*model.input_shape[1:])
-        self._model, self._graph = model, Graph(model)
+    def __init__(self, network: StoredNetwork, temperature: float = 1.0) -> None:
+        self.network, self.temperature = network, temperature
+        self._runner = network.runner
+        height, width, channels = self._runner.shape
+        assert height  # Only a detector leaves the shape open.
+        assert width
+        assert channels
+        self.spec = InputSpec(height, width, channels)
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """What the network says, float32 (n,), of uint8 images (n, height, width, channels)."""
@@ -39,7 +34,7 @@ class Predictor:
 
     def at(self, rows: NDArray[np.int64], pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The same of some rows of images that need not fit into memory, float32 (len(rows),)."""
-        return self._graph.at(rows, pixels)[0][:, 0] if len(rows) else np.empty(0, np.float32)
+        return self._runner.at(rows, pixels)[0][:, 0] if len(rows) else np.empty(0, np.float32)
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """The logits of the same, float64 (n,)."""
@@ -47,18 +42,7 @@ class Predictor:
 
     def warm(self) -> None:
         """Make the first call as fast as the later ones."""
-        self._graph.warm(*self.spec.shape)
-
-    @cached_property
-    def explainer(self) -> Explainer | None:
-        """What draws Grad-CAM maps; None where the network does not allow it."""
-        from trainer.gradcam import explainer
-
-        return explainer(self._model)
-
-    def save(self, path: Path) -> None:
-        """Write the network as a Keras model."""
-        self._model.save(path)
+        self._runner.warm(*self.spec.shape)
 
 
 @dataclass(frozen=True)
@@ -91,31 +75,21 @@ class FaceJudge:
 
     def judge(self, images: Sequence[DecodedImage]) -> list[Judged | None]:
         """What the faces of each image say; None where it takes more than faces to judge it."""
-        if not self.finder.enabled:
+        if not images or not self.finder.enabled:
             return [None] * len(images)
-        sights = iter(self.finder.find([image for image in images if not _is_small(image)]))
-        seen = [None if _is_small(image) else next(sights) for image in images]
-        pixels = [self._shown(*both) for both in zip(images, seen, strict=True)]
-        if not pixels:
-            return []
+        sights = self.finder.find(images)
+        pixels = [sight.crops(self.predict.spec) for sight in sights]
         logits = self.predict.logits(np.concatenate(pixels))
         ends = np.cumsum([len(some) for some in pixels])
         return [
             self._judged(sight, of_these) if len(of_these) else None
-            for sight, of_these in zip(seen, np.split(logits, ends[:-1]), strict=True)
+            for sight, of_these in zip(sights, np.split(logits, ends[:-1]), strict=True)
         ]
 
-    def _shown(self, image: DecodedImage, sight: Sight | None) -> NDArray[np.uint8]:
-        """What the network is shown of an image, uint8 (n, h, w, c)."""
-        if sight:
-            return sight.crops(self.predict.spec)
-        assert image.photo is not None  # Whoever judges faces decodes for that.
-        return stretched(image.photo, self.predict.spec)[None]
-
-    def _judged(self, sight: Sight | None, logits: NDArray[np.float64]) -> Judged:
-        if not sight:
-            return Judged((), float(logits[0]), 0.0)
+    def _judged(self, sight: Sight, logits: NDArray[np.float64]) -> Judged:
         faces = sight.faces
+        if not len(faces):
+            return Judged((), float(logits[0]), sight.rest)
         p_sad = probability(logits / self.predict.temperature)
         return Judged(
             faces=tuple(
@@ -127,10 +101,6 @@ class FaceJudge:
             logit=of_faces(logits, faces.sides),
             rest=sight.rest,
         )
-
-
-def _is_small(image: DecodedImage) -> bool:
-    return max(image.width, image.height) <= LARGEST_CROP
 
 
 def _box(corners: NDArray[np.float32]) -> Box:

@@ -30,10 +30,10 @@ class Network:
 
     `build` returns an uncompiled model from uint8 (batch, height, width, channels) to float32
     (batch, 1), the probability of the class with index 1. `judges_faces`: else it judges whole
-    images. `optimizer` takes the number of steps
-    of the whole training. `patience`: epochs without a lower validation loss after which training
-    stops. `augment`: varies the training images. `balance`: let both classes weigh
-    the same.
+    images. `optimizer` takes the number of steps of the whole training. `patience`: epochs without
+    a lower validation loss after which training stops. `augment`: varies the training images.
+    `balance`: let both classes weigh the same. `int8`: without a GPU it computes in 8-bit numbers,
+    which pays for wide convolutions.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Network:
     label_smoothing: float
     augment: Augmentation | None
     balance: bool
+    int8: bool
 
 
 def network(name: str) -> Network:
@@ -192,6 +193,7 @@ _COMPACT = Network(
     label_smoothing=0.1,
     augment=augment,
     balance=True,
+    int8=True,
 )
 
 NETWORKS = {
@@ -209,12 +211,14 @@ NETWORKS = {
             label_smoothing=0.0,
             augment=None,
             balance=False,
+            int8=False,
         ),
         _COMPACT,
         replace(
             _COMPACT,
             name="lite0",
             build=lite0,
+            int8=False,
             optimizer=partial(_adamw_cosine, peak=1e-3, decay=0.02),
             epochs=12,
             patience=12,
@@ -232,6 +236,7 @@ NETWORKS = {
             # Light, colour and framing are what it goes by.
             augment=mirror,
             balance=True,
+            int8=False,
         ),
     )
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,7 +21,7 @@ from trainer.checkpoint import Checkpoint
 from trainer.cleaning import CleanData
 from trainer.dataset import CLASSES
 from trainer.errors import TrainerError
-from trainer.judging import Predictor
+from trainer.graph import Graph
 from trainer.logbook import Logbook
 from trainer.networks import Network
 
@@ -44,7 +44,8 @@ class Plan:
 
     `targets`: float32 (n,), for every example of the data the probability of sad to be learnt.
     `patience`: stop after as many epochs without a lower validation loss. `precision`: a Keras
-    dtype policy. `run`: by name, what an interrupted training must have in common with the one
+    dtype policy. `begin`: weights of a network of the same kind to begin with, None for random
+    ones. `run`: by name, what an interrupted training must have in common with the one
     that goes on with it; `state`: the file that it is kept in.
     """
 
@@ -56,6 +57,7 @@ class Plan:
     logs: Path
     state: Path
     run: Mapping[str, Any]
+    begin: Sequence[NDArray[np.float32]] | None = None
 
 
 def fit(
@@ -73,8 +75,9 @@ def fit(
     back computes in float32.
 
     Raises:
-        TrainerError: memory does not suffice; the loss overflows; the state cannot be read, written
-            or gone on with; the logs cannot be written.
+        TrainerError: memory does not suffice; `plan.begin` are weights of another network; the loss
+            overflows; the state cannot be read, written or gone on with; the logs cannot be
+            written.
     """
     resumed = Checkpoint.load(plan.state, plan.run) if plan.state.exists() else None
     size = resumed.batch_size if resumed else net.batch_size
@@ -107,9 +110,11 @@ def _fit(
     batch_size = min(state.batch_size, len(train))
     steps = _steps(train, batch_size)
     model = _compiled(net, plan, steps=plan.epochs * steps)
+    if plan.begin:
+        _begin(model, plan.begin)
     variables = _restore(model, state)
     weights = _balancing(data, train) if net.balance else np.ones(len(train), np.float32)
-    labels, predict = data.labels[validation], Predictor(model)
+    labels, graph = data.labels[validation], Graph(model)
     pace = _Pace(plan.epochs - state.epochs_done)
     with Logbook(plan.logs, model) as logbook:
         for epoch in range(state.epochs_done, plan.epochs):
@@ -120,7 +125,7 @@ def _fit(
             title = f"Epoch {epoch + 1} of {plan.epochs}"
             figures, per_second = _learn(model, batches, title, steps * batch_size)
             with _averaged(model):
-                p_sad = predict.at(validation, data.pixels)
+                p_sad = graph.at(validation, data.pixels)[0][:, 0]
                 figures |= _validation_figures(labels, p_sad)
                 if figures["val_loss"] < min(state.history.get("val_loss", [np.inf])):
                     state.best_epoch, state.best = epoch, model.get_weights()
@@ -166,6 +171,15 @@ def _build(net: Network, precision: str) -> keras.Model:
         return net.build(net.input)
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def _begin(model: keras.Model, weights: Sequence[NDArray[np.float32]]) -> None:
+    try:
+        model.set_weights(weights)
+    except ValueError:
+        raise TrainerError(
+            f"The weights to begin with are of another network than {model.name}."
+        ) from None
 
 
 def _restore(model: keras.Model, state: Checkpoint) -> list[Any]:

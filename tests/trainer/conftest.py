@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.faces import draw_folder
-from trainer import backend, bundle
+from trainer import bundle
 from trainer.bundle import Bundle
 from trainer.detection import Detector
 
@@ -35,8 +35,4 @@ def faces_alone(shipped: Bundle) -> Bundle:
 
 @pytest.fixture(scope="session")
 def detector() -> Detector:
-    backend.start()
-    import keras
-
-    path = Path(bundle.__file__).parent / "pretrained" / bundle.DETECTOR_FILE
-    return Detector(keras.saving.load_model(path, compile=False))
+    return Detector(bundle.face_finder().network)

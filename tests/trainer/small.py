@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from PIL import Image
@@ -13,6 +14,7 @@ from trainer.bundle import FACES_FILE, MODEL_FILE, Bundle, Stage
 from trainer.fusion import Fusion
 from trainer.image import DecodedImage, View, decode
 from trainer.judging import FaceJudge, Predictor
+from trainer.stored import StoredNetwork
 
 backend.start()
 
@@ -42,6 +44,16 @@ def bright_is_sad(sureness: float = 4.0, channels: int = 1) -> keras.Model:
     return model
 
 
+def predictor(sureness: float = 4.0, channels: int = 1, temperature: float = 1.0) -> Predictor:
+    """That network, ready to be asked."""
+    return Predictor(_stored(sureness, channels), temperature)
+
+
+@cache
+def _stored(sureness: float, channels: int) -> StoredNetwork:
+    return StoredNetwork.of(bright_is_sad(sureness, channels))
+
+
 def bundle_of(
     like: Bundle,
     *,
@@ -54,14 +66,13 @@ def bundle_of(
         like.info,
         faces=_stage(faces.predict, FACES_FILE if whole else MODEL_FILE) if faces else None,
         whole=_stage(whole, MODEL_FILE) if whole else None,
-        detector_sha256=like.info.detector_sha256 if faces else None,
         fusion=fusion,
     )
     return Bundle(info, "", faces=faces, whole=whole)
 
 
 def _stage(network: Predictor, file: str) -> Stage:
-    return Stage("small", file, "", network.spec, network.temperature)
+    return Stage("small", file, network.spec, network.temperature)
 
 
 def seen(image: Image.Image, view: View, file_format: str = "PNG") -> DecodedImage:

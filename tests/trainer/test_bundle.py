@@ -11,17 +11,16 @@ from PIL import Image
 
 from tests.faces import MOODS
 from tests.helpers import jpeg
-from tests.trainer.small import bright_is_sad, bundle_of, seen
+from tests.trainer.small import bundle_of, predictor, seen
 from trainer import bundle
 from trainer.bundle import Bundle, load, save
 from trainer.errors import BundleError
 from trainer.faces import FaceLimits
 from trainer.fusion import Fusion
 from trainer.image import DecodedImage, InputSpec, View, decode
-from trainer.judging import FaceJudge, Predictor
+from trainer.judging import FaceJudge
 
-# Keras gives NumPy its weights in an old way when it saves them.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+NETWORKS = ("model", "faces", "detector")
 
 PRETRAINED = Path(bundle.__file__).parent / "pretrained"
 
@@ -100,7 +99,7 @@ def test_folder_and_zip_are_the_same(shipped: Bundle, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def both(shipped: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved bundle with a network for faces, one for whole images, and their fusion."""
-    whole = Predictor(bright_is_sad(channels=3), 1.5)
+    whole = predictor(channels=3, temperature=1.5)
     made = bundle_of(shipped, faces=shipped.faces, whole=whole, fusion=Fusion(0.6, 0.3, -0.2))
     folder = tmp_path_factory.mktemp("bundles") / "both"
     save(folder, made, {"report.html": b"a page"})
@@ -112,7 +111,8 @@ def both(shipped: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_bundle_of_two_networks_is_saved_whole(both: Path) -> None:
     assert {path.name for path in both.iterdir()} == {
-        *("model.keras", "faces.keras", "detector.keras", "bundle.json", "report.html"),
+        *(f"{name}{kind}" for name in NETWORKS for kind in (".keras", ".tflite")),
+        *("bundle.json", "report.html"),
     }
     info = load(str(both)).info
     assert (info.faces and info.faces.file, info.whole and info.whole.file) == (
@@ -128,9 +128,10 @@ def test_a_bundle_of_two_networks_is_saved_whole(both: Path) -> None:
 def test_a_bundle_without_faces_looks_at_whole_images_alone(
     shipped: Bundle, tmp_path: Path
 ) -> None:
-    made = bundle_of(shipped, whole=Predictor(bright_is_sad()))
+    made = bundle_of(shipped, whole=predictor())
     save(tmp_path / "whole", made, {})
-    assert {path.name for path in (tmp_path / "whole").iterdir()} == {"model.keras", "bundle.json"}
+    names = {path.name for path in (tmp_path / "whole").iterdir()}
+    assert names == {"model.keras", "model.tflite", "bundle.json"}
     loaded = load(str(tmp_path / "whole"))
     assert loaded.info.view == View(InputSpec(32, 32, 1), None)
     assert {v.decided_by for v in loaded.classify(faces(loaded, 4))} == {"whole_image"}
@@ -150,7 +151,7 @@ def test_a_missing_bundle(tmp_path: Path) -> None:
         load(str(tmp_path))
 
 
-@pytest.mark.parametrize("name", ["model.keras", "faces.keras", "detector.keras"])
+@pytest.mark.parametrize("name", ["model.keras", "faces.tflite", "detector.keras"])
 def test_a_changed_or_missing_model_is_refused(both: Path, tmp_path: Path, name: str) -> None:
     copy = shutil.copytree(both, tmp_path / "copy")
     with (copy / name).open("r+b") as file:
@@ -164,7 +165,7 @@ def test_a_changed_or_missing_model_is_refused(both: Path, tmp_path: Path, name:
 
 
 INPUT = {"height": 48, "width": 48, "channels": 1}
-STAGE = {"network": "x", "file": "model.keras", "sha256": "", "input": INPUT, "temperature": 1.0}
+STAGE = {"network": "x", "file": "model.keras", "input": INPUT, "temperature": 1.0}
 FUSION = {"faces": 1.0, "whole": 1.0, "bias": 0.0}
 
 
@@ -180,15 +181,12 @@ FUSION = {"faces": 1.0, "whole": 1.0, "bias": 0.0}
         ({"threshold": "high"}, "missing or wrong"),
         ({"threshold": 1}, "the threshold is out of range"),
         ({"faces": None}, "it has no network"),
-        ({"detector_sha256": None}, "faces need a detector"),
-        ({"faces": None, "whole": STAGE}, "faces need a detector, and it needs them"),
+        ({"files": {}}, "its files are"),
+        ({"files": {"model.keras": ""}}, r"its files are model\.keras\.$"),
+        ({"faces": None, "whole": STAGE}, "its files are"),
         ({"fusion": FUSION}, "a fusion is of two networks"),
         ({"whole": STAGE | {"file": "faces.keras"}}, "a fusion is of two networks"),
         ({"whole": STAGE, "fusion": FUSION}, r"its networks are in model\.keras and model\.keras"),
-        (
-            {"whole": STAGE | {"file": "faces.keras"}, "fusion": {"faces": 1.0}},
-            "missing or wrong",
-        ),
     ],
 )
 def test_a_bundle_of_another_kind_is_refused(copy: Path, changes: dict, sentence: str) -> None:
@@ -225,6 +223,8 @@ def test_a_zip_writes_nothing_outside(copy: Path, tmp_path: Path) -> None:
         zipped.write(copy / "model.keras", "../../outside/model.keras")
         zipped.write(copy / "detector.keras", "..\\outside\\..\\detector.keras")
         zipped.write(copy / "detector.keras", "/outside/detector.keras")
+        for name in ("model.tflite", "detector.tflite"):
+            zipped.write(copy / name, f"../{name}")
         zipped.write(copy / "bundle.json", "/tmp/outside/bundle.json")
         zipped.writestr("../../evil.txt", "evil")
     load(str(tmp_path / "evil.zip"))

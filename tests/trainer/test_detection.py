@@ -2,19 +2,19 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.trainer.people import Place, assert_found, drawn, faces_of, noise, people
-from trainer import backend, bundle
-from trainer.detection import Detector, merge
+from trainer import backend
+from trainer.detection import Detector, joined_grids, merge
+from trainer.graph import Graph
+from trainer.lite import Lite
 
 backend.start()
 
-import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -37,16 +37,16 @@ def outputs_of_the_original(pixels: np.ndarray) -> list[np.ndarray]:
     return [runner.get_tensor(output["index"])[0] for output in runner.get_output_details()]
 
 
-def test_the_converted_network_gives_what_the_original_gives() -> None:
-    model = keras.saving.load_model(
-        Path(bundle.__file__).parent / "pretrained" / "detector.keras", compile=False
-    )
+@pytest.mark.parametrize("kind", ["keras", "lite"])
+def test_the_converted_network_gives_what_the_original_gives(detector: Detector, kind: str) -> None:
+    network = detector.network
+    runner = Graph(network.model) if kind == "keras" else Lite(network.lite)
     squares = np.stack([*(np.asarray(drawn(seed, 128)) for seed in range(4)), noise(128, 128, 3)])
-    converted: list[Any] = [np.asarray(output) for output in model(squares)]
+    points, logits = joined_grids(runner(squares))
     for i, pixels in enumerate(squares):
-        for got, want in zip(converted, outputs_of_the_original(pixels), strict=True):
-            assert got[i].shape == want.shape
-            np.testing.assert_allclose(got[i], want, atol=1e-3)
+        want_points, want_logits = outputs_of_the_original(pixels)
+        np.testing.assert_allclose(points[i].reshape(want_points.shape), want_points, atol=0.01)
+        np.testing.assert_allclose(logits[i, :, None], want_logits, atol=0.01)
 
 
 GROUP = [(50, 40, 300), (600, 60, 240), (120, 450, 280), (650, 480, 250)]

@@ -90,10 +90,10 @@ def scene() -> DecodedImage:
     return seen(Image.linear_gradient("L"), VIEW)
 
 
-def beside(count: int) -> DecodedImage:
-    """One face of some size, and small ones beside it."""
-    small = [(400 + n % 3 * 130, 60 + n // 3 * 170, 80) for n in range(count)]
-    return seen(people((800, 600), (40, 150, 240), *small), VIEW)
+def beside(*small: Place) -> DecodedImage:
+    """Three faces of some size, and small ones beside them."""
+    large = [(40, 10, 220), (300, 10, 220), (40, 350, 220)]
+    return seen(people((800, 600), *large, *small), VIEW)
 
 
 def test_a_portrait_is_found_at_the_first_look(watched: Watched, portrait: DecodedImage) -> None:
@@ -117,7 +117,7 @@ def test_where_there_is_nobody_nobody_looks_closer(watched: Watched, scene: Deco
     assert np.array_equal(sight.photo, scene.photo)  # type: ignore[arg-type]
 
 
-def test_a_hint_of_a_small_face_is_worth_a_closer_look(
+def test_hints_of_small_faces_are_worth_a_closer_look(
     watched: Watched, eight: DecodedImage
 ) -> None:
     [sight] = find(watched, eight)
@@ -128,23 +128,28 @@ def test_a_hint_of_a_small_face_is_worth_a_closer_look(
     assert hints.scores.max() < FaceLimits().score
 
 
-@pytest.mark.parametrize(("count", "looks"), [(3, 2), (6, 3)])
-def test_beside_a_sure_face_it_takes_a_group_of_small_ones(
-    watched: Watched, count: int, looks: int
-) -> None:
-    find(watched, beside(count))
-    assert watched.looks == [(128, 1), (256, 1), (512, 1)][:looks]
+def test_a_sure_face_or_two_are_not_looked_at_again(watched: Watched) -> None:
+    for places in ([(300, 200, 200)], [(60, 200, 220), (500, 200, 220)]):
+        [sight] = find(watched, seen(people((800, 600), *places), VIEW))
+        assert_found(in_the_original(sight), *places)
+    assert watched.looks == [(128, 1), (128, 1)]
+
+
+def test_a_group_is_looked_at_again(watched: Watched) -> None:
+    [sight] = find(watched, beside((600, 60, 100)))
+    assert len(sight.faces) == 4
+    assert watched.looks == [(128, 1), (256, 1)]
 
 
 def test_a_crowd_is_looked_at_in_a_larger_photo(watched: Watched, crowd: DecodedImage) -> None:
     [sight] = find(watched, crowd)
-    assert watched.looks == [(128, 1), (256, 1), (512, 1), (1024, 1)]
+    assert watched.looks == [(128, 1), (256, 1), (512, 1), (512, 4)]
     larger = larger_photo(crowd, 1024)
     assert larger is not None
     assert np.array_equal(sight.photo, larger)
-    assert (sight.photo.shape, sight.scale) == ((768, 1024, 3), 1600 / 1024)
+    assert (sight.photo.shape, sight.scale) == ((1200, 1600, 3), 1.0)
     assert_found(in_the_original(sight), *CROWD)
-    want = crops(larger, in_the_original(sight).scaled(1024 / 1600), SPEC)
+    want = crops(larger, in_the_original(sight), SPEC)
     assert np.abs(sight.crops(SPEC).astype(int) - want).max() <= 1
 
 
@@ -152,7 +157,7 @@ def test_a_crowd_whose_photo_cannot_be_had_larger_is_looked_at_as_it_is(
     watched: Watched, crowd: DecodedImage
 ) -> None:
     [sight] = find(watched, replace(crowd, encoded=None))
-    assert watched.looks[-1] == (1024, 1)
+    assert watched.looks[-1] == (512, 4)
     assert np.array_equal(sight.photo, crowd.photo)  # type: ignore[arg-type]
     assert sight.scale == 1600 / FaceFinder.photo_side
     assert_found(in_the_original(sight), *CROWD)
@@ -160,7 +165,7 @@ def test_a_crowd_whose_photo_cannot_be_had_larger_is_looked_at_as_it_is(
 
 @pytest.mark.parametrize(
     ("size", "photo", "scale"),
-    [((800, 600), (600, 800), 1.0), ((3200, 2400), (768, 1024), 3.125)],
+    [((800, 600), (600, 800), 1.0), ((3200, 2400), (1200, 1600), 2.0)],
 )
 def test_boxes_are_right_however_large_the_photo_of_a_crowd_can_be_had(
     detector: Detector, size: tuple[int, int], photo: tuple[int, int], scale: float
@@ -178,7 +183,7 @@ def test_a_crowd_in_a_turned_file_is_found_upright(detector: Detector) -> None:
     exif[ExifTags.Base.Orientation] = 6
     stored = people((1600, 1200), *CROWD).transpose(Image.Transpose.ROTATE_90)
     [sight] = find(detector, decode(encoded(stored, "JPEG", exif=exif, quality=92), VIEW))
-    assert sight.photo.shape == (768, 1024, 3)
+    assert sight.photo.shape == (1200, 1600, 3)
     assert_found(in_the_original(sight), *CROWD)
 
 
@@ -215,10 +220,10 @@ def test_company_in_the_batch_changes_nothing(
     crowd: DecodedImage,
     scene: DecodedImage,
 ) -> None:
-    images = [crowd, scene, portrait, eight, four, portrait, beside(6), scene, crowd]
+    images = [crowd, scene, portrait, eight, four, portrait, beside(), scene, crowd]
     together = find(watched, *images)
-    assert watched.looks == [(128, 9), (256, 7), (512, 4), (1024, 1), (1024, 1)]
-    assert [len(sight.faces) for sight in together] == [24, 0, 1, 8, 4, 1, 7, 0, 24]
+    assert watched.looks == [(128, 9), (256, 7), (512, 3), (512, 4), (512, 4)]
+    assert [len(sight.faces) for sight in together] == [24, 0, 1, 8, 4, 1, 3, 0, 24]
     for image, sight in zip(images, together, strict=True):
         [alone] = find(watched, image)
         assert (alone.scale, alone.photo.shape) == (sight.scale, sight.photo.shape)
@@ -293,8 +298,7 @@ def test_faces_are_small_as_shares_of_the_longer_side() -> None:
     for shape in ((200, 400, 3), (400, 200, 3)):
         sight = Sight(np.zeros(shape, np.uint8), 1.0, faces)
         assert sight.sides == pytest.approx([39 / 400, 41 / 400, 20 / 400])
-        assert sight.small_faces == 2
-    assert Sight(np.zeros((9, 9, 3), np.uint8), 1.0).small_faces == 0
+        assert sight.small.tolist() == [True, False, True]
 
 
 def test_of_each_image_the_largest_face_is_shown_and_else_the_whole(

@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 
 from tests.faces import draw_face
-from tests.trainer.small import SIDE, bright_is_sad, bundle_of, seen
+from tests.trainer.small import SIDE, bright_is_sad, bundle_of, predictor, seen
 from trainer import backend
 from trainer.bundle import Bundle
 from trainer.crops import crops
 from trainer.judging import Predictor
+from trainer.stored import StoredNetwork
 
 backend.start()
 
@@ -54,7 +55,7 @@ def test_the_heat_lies_where_the_explained_class_is_seen(sureness: float) -> Non
     explain = explainer(model)
     assert explain is not None
     pixels = np.repeat(bright_and_dark_corner(), 2, axis=0)
-    assert (Predictor(model)(pixels) == 1).all() == (sureness > 1000)
+    assert (Predictor(StoredNetwork.of(model))(pixels) == 1).all() == (sureness > 1000)
     sad, happy = explain(pixels, np.array([True, False]))
     assert shares_of_corners(sad) == pytest.approx((1, 0), abs=0.01)
     assert shares_of_corners(happy) == pytest.approx((0, 1), abs=0.01)
@@ -69,7 +70,7 @@ def test_where_nothing_speaks_for_the_class_there_is_no_heat() -> None:
 
 
 def test_a_bundle_explains_what_it_decided(shipped: Bundle) -> None:
-    bundle = bundle_of(shipped, whole=Predictor(bright_is_sad()))
+    bundle = bundle_of(shipped, whole=predictor())
     bright, dark = np.repeat(bright_and_dark_corner(), 2, axis=0)
     bright[-8:, -8:] = 60
     dark[:8, :8] = 200

@@ -22,6 +22,7 @@ from trainer.evaluation import Judged, judge
 from trainer.fusion import Fusion
 from trainer.judging import Predictor
 from trainer.report import render
+from trainer.stored import StoredNetwork
 
 backend.start()
 
@@ -48,7 +49,7 @@ def flat(shipped: Bundle) -> Bundle:
             layers.Dense(1, activation="sigmoid"),
         ]
     )
-    bundle = bundle_of(shipped, whole=Predictor(model))
+    bundle = bundle_of(shipped, whole=Predictor(StoredNetwork.of(model)))
     return bundle.with_info(replace(bundle.info, command="moodsort train a & b"))
 
 

@@ -1,0 +1,91 @@
+"""A network as it lies in a model bundle."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer import backend
+from trainer.errors import BundleError
+from trainer.graph import Graph
+from trainer.lite import Lite, convert
+
+KERAS, LITE = ".keras", ".tflite"
+"""The endings of the two files that a network has."""
+
+
+class Runner(Protocol):
+    """What computes a network: `trainer.graph.Graph` or `trainer.lite.Lite`."""
+
+    shape: tuple[int | None, ...]
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """Its outputs for images that lie in memory, at least one."""
+
+    def at(self, rows: NDArray[np.int64], pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """Its outputs for some rows of images that need not fit into memory, at least one."""
+
+    def warm(self, *shape: int) -> None:
+        """Make the first call with images of this shape as fast as the later ones."""
+
+
+@dataclass(frozen=True)
+class StoredNetwork:
+    """A network as Keras saves it, and as LiteRT runs it."""
+
+    keras: bytes
+    lite: bytes
+
+    @classmethod
+    def of(
+        cls, model: Any, shape: tuple[int, int, int] | None = None, *, int8: bool = False
+    ) -> StoredNetwork:
+        """A Keras model; `shape` of an image where the model leaves that open. See `convert`."""
+        with tempfile.TemporaryDirectory(prefix="moodsort-") as folder:
+            path = Path(folder) / f"network{KERAS}"
+            model.save(path)
+            lite = convert(model, shape or tuple(model.input_shape[1:]), int8=int8)
+            return cls(path.read_bytes(), lite)
+
+    def files(self, stem: str) -> Mapping[str, bytes]:
+        """Its files by name."""
+        return {f"{stem}{KERAS}": self.keras, f"{stem}{LITE}": self.lite}
+
+    @cached_property
+    def runner(self) -> Runner:
+        """What computes it fastest here: TensorFlow on a GPU, LiteRT without one.
+
+        Raises:
+            BundleError: it cannot be loaded.
+        """
+        if backend.has_gpu():
+            return Graph(self.model)
+        try:
+            return Lite(self.lite)
+        except (ValueError, RuntimeError) as error:
+            raise BundleError(f"LiteRT cannot load a network: {error}") from error
+
+    @cached_property
+    def model(self) -> Any:
+        """The Keras model, uncompiled.
+
+        Raises:
+            BundleError: Keras cannot load it.
+        """
+        backend.start()
+        import keras
+
+        with tempfile.TemporaryDirectory(prefix="moodsort-") as folder:
+            path = Path(folder) / f"network{KERAS}"
+            path.write_bytes(self.keras)
+            try:
+                return keras.saving.load_model(path, compile=False, safe_mode=True)
+            except Exception as error:  # Keras raises whatever its layers raise.
+                raise BundleError(f"Keras cannot load a network: {error}") from error
