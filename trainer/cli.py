@@ -97,6 +97,12 @@ class Pattern(click.ParamType[re.Pattern[str]]):
     "finished model is float32.",
 )
 @click.option(
+    "--from",
+    "begun_from",
+    metavar="BUNDLE",
+    help="Begin with the weights of this model rather than with random ones.",
+)
+@click.option(
     "--teacher",
     "teachers",
     multiple=True,
@@ -126,6 +132,7 @@ def train(
     group_by: re.Pattern[str] | None,
     patience: int | None,
     precision: str,
+    begun_from: str | None,
     teachers: tuple[str, ...],
     faces_from: str | None,
     resume: bool,
@@ -164,6 +171,7 @@ def train(
         beside=_beside(faces_from, net.name, judges_faces=net.judges_faces),
     )
     taught_by = [bundle.load(teacher) for teacher in teachers]
+    begun_by = bundle.load(begun_from) if begun_from else None
     with _kept_while_of_use(unfinished, "state.npz") as state:
         with _progress("Reading", len(examples)) as advance:
             cleaned = clean_examples(
@@ -196,7 +204,9 @@ def train(
                 "training data": fingerprint(cleaned, parts["train"]),
                 "validation data": fingerprint(cleaned, parts["validation"]),
                 "teachers": [teacher.sha256 for teacher in taught_by],
+                "beginning": begun_by.sha256 if begun_by else None,
             },
+            begin=begun_by.main.network.model.get_weights() if begun_by else None,
         )
         fitted = fit(net, cleaned, parts["train"], parts["validation"], plan, _say)
         made, extras = assess(fitted, cleaned, parts, training, workers=WORKERS, say=_say)

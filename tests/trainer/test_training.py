@@ -127,6 +127,16 @@ def test_the_seed_decides_everything(data: CleanData, plan: Plan, tmp_path: Path
     assert not same(first, other)
 
 
+def test_training_begins_with_the_weights_that_it_is_given(data: CleanData, plan: Plan) -> None:
+    still = replace(TINY, optimizer=lambda steps: keras.optimizers.SGD(0.0))
+    given = [np.full_like(weights, 0.25) for weights in build(SPEC).get_weights()]
+    once = replace(plan, epochs=1, begin=given)
+    fitted = run(data, once, still)
+    assert all((np.asarray(w) == 0.25).all() for w in fitted.model.trainable_weights)
+    with pytest.raises(TrainerError, match="of another network than"):
+        run(data, replace(once, begin=given[1:]), still)
+
+
 def test_what_is_kept_is_the_best_epoch_and_training_stops_when_it_gets_no_better(
     data: CleanData, plan: Plan
 ) -> None:
