@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,7 +69,8 @@ class DecodedImage:
     `pixels` is uint8 of shape (height, width, channels), 0 to 255; `width` and `height` are those
     of the whole upright image in pixels; `format` is Pillow's name of the file format. `photo`: in
     colour, with its sides in proportion, uint8 (h, w, 3), if it was asked for; `encoded` are then
-    the bytes that it came from, so that it can be had larger, unless they are MOST_ENCODED.
+    the bytes that it came from, so that it can be had larger, unless they are MOST_ENCODED, and
+    `decoder` is what then decodes them, if that is not to be `decode`.
     """
 
     pixels: NDArray[np.uint8]
@@ -77,10 +79,20 @@ class DecodedImage:
     format: str
     photo: NDArray[np.uint8] | None = None
     encoded: bytes | None = None
+    decoder: Decode | None = None
+
+    def keeping(self, data: bytes) -> DecodedImage:
+        """With the bytes that it came from, if they are of use and not too many."""
+        has_use = self.photo is not None and len(data) <= MOST_ENCODED
+        return replace(self, encoded=data) if has_use else self
 
     def without_pixels(self) -> DecodedImage:
         """What is known of it, without what it shows."""
         return replace(self, pixels=self.pixels[:0], photo=None, encoded=None)
+
+
+Decode = Callable[[bytes, View], DecodedImage]
+"""What does as `decode` does, perhaps elsewhere."""
 
 
 def decode(data: bytes, view: View) -> DecodedImage:
@@ -96,9 +108,7 @@ def decode(data: bytes, view: View) -> DecodedImage:
         raise ImageError("empty", "The file is empty.")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            decoded = _read(image, view.whole, view.photo_side)
-            kept = decoded.photo is not None and len(data) <= MOST_ENCODED
-            return replace(decoded, encoded=data) if kept else decoded
+            return _read(image, view.whole, view.photo_side).keeping(data)
     except Image.DecompressionBombError:
         raise _too_large() from None
     except UnidentifiedImageError:
@@ -120,7 +130,7 @@ def larger_photo(image: DecodedImage, side: int) -> NDArray[np.uint8] | None:
     if image.encoded is None:
         return None
     try:
-        return decode(image.encoded, View(InputSpec(1, 1, 3), side)).photo
+        return (image.decoder or decode)(image.encoded, View(InputSpec(1, 1, 3), side)).photo
     except ImageError:  # It was decoded before: what can be wrong now is the size.
         return None
 

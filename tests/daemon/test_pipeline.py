@@ -19,6 +19,7 @@ from db.ledger import Ledger, ModelRecord
 from tests.faces import MOODS, draw_face
 from tests.helpers import Place, encoded, jpeg, wait_until
 from trainer.bundle import Bundle, Verdict
+from trainer.image import decode
 
 
 @dataclass
@@ -56,6 +57,7 @@ class Line:
             ledger,
             self.bundle,
             ledger.register(model),
+            decode,
             batch_size=8,
             max_wait_ms=20,
             unsure_below=unsure_below,
