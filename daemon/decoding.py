@@ -168,6 +168,7 @@ def main() -> None:
     link = Connection(number)
     _limit(resource.RLIMIT_DATA, MEMORY)
     _limit(resource.RLIMIT_CORE, 0)
+    _silence()
     with contextlib.suppress(EOFError, ConnectionError):
         link.send(True)
         while True:
@@ -183,6 +184,13 @@ def _decoded(data: bytes, view: View, seconds: int) -> DecodedImage | ImageError
         return error
     finally:
         signal.alarm(0)
+
+
+def _silence() -> None:
+    """Some libraries tell of each wrong bit of an image; that is not for the log of a service."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stderr.fileno())
+    os.close(nowhere)
 
 
 def _limit(kind: int, most: int) -> None:

@@ -27,8 +27,10 @@ MOST_ENCODED = 4 * 1024**2
 QUARTER_TURNS = (5, 6, 7, 8)
 """EXIF orientations (TIFF 6.0, tag 274) that swap width and height."""
 
-ISO_MEDIA_BRAND = slice(4, 8)
-"""Where ISO/IEC 14496-12 files (HEIC, MP4, MOV) carry the word `ftyp`."""
+ISO_MEDIA, BRAND = slice(4, 8), slice(8, 12)
+"""Where ISO/IEC 14496-12 files (AVIF, HEIC, MP4, MOV) carry the word `ftyp`, and what they are."""
+
+AVIF_BRANDS = (b"avif", b"avis")
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,9 @@ def _too_large(width: int | None = None, height: int | None = None) -> ImageErro
 
 
 def _unidentified(data: bytes) -> ImageError:
-    if data[ISO_MEDIA_BRAND] == b"ftyp":
+    if data[ISO_MEDIA] == b"ftyp" and data[BRAND] in AVIF_BRANDS:
+        return ImageError("damaged", "The content is damaged: it begins as AVIF and is none.")
+    if data[ISO_MEDIA] == b"ftyp":
         return ImageError(
             "unsupported", "HEIC images and videos are not supported; save it as JPEG or PNG."
         )
