@@ -25,7 +25,7 @@ from daemon.decoding import Decoders
 from tests.faces import draw_face
 from tests.helpers import encoded
 from trainer.errors import ImageError
-from trainer.image import InputSpec, View
+from trainer.image import HEIC, InputSpec, View, formats
 
 VIEW = View(InputSpec(96, 96, 3), 400)
 
@@ -115,6 +115,7 @@ def samples(seed: int) -> list[bytes]:
         encoded(wide, "TIFF"),
         encoded(face, "AVIF", exif=exif),
         encoded(clear, "AVIF", quality=30),
+        *([encoded(face, HEIC)] if HEIC in formats() else []),
     ]
 
 

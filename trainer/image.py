@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,6 +15,9 @@ from trainer.errors import ImageError
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF")
 """What Pillow may decode; anything else is refused before its decoder sees the bytes."""
+
+HEIC = "HEIF"
+"""Pillow's name of the format that it may decode as well where pillow-heif is installed."""
 
 MAX_PIXELS = 2 * 89_478_485
 """Width times height of an image: where Pillow itself speaks of a decompression bomb."""
@@ -31,6 +35,7 @@ ISO_MEDIA, BRAND = slice(4, 8), slice(8, 12)
 """Where ISO/IEC 14496-12 files (AVIF, HEIC, MP4, MOV) carry the word `ftyp`, and what they are."""
 
 AVIF_BRANDS = (b"avif", b"avis")
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ def decode(data: bytes, view: View) -> DecodedImage:
     if not data:
         raise ImageError("empty", "The file is empty.")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=formats()) as image:
             return _read(image, view.whole, view.photo_side).keeping(data)
     except Image.DecompressionBombError:
         raise _too_large() from None
@@ -122,6 +127,17 @@ def decode(data: bytes, view: View) -> DecodedImage:
     except Exception as error:
         # Pillow has no error class of its own for broken content: its plugins raise what they like.
         raise _broken(error) from None
+
+
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """What can be decoded here, by Pillow's names."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return FORMATS
+    pillow_heif.register_heif_opener()
+    return (*FORMATS, HEIC)
 
 
 def larger_photo(image: DecodedImage, side: int) -> NDArray[np.uint8] | None:
@@ -214,15 +230,20 @@ def _too_large(width: int | None = None, height: int | None = None) -> ImageErro
 
 
 def _unidentified(data: bytes) -> ImageError:
-    if data[ISO_MEDIA] == b"ftyp" and data[BRAND] in AVIF_BRANDS:
-        return ImageError("damaged", "The content is damaged: it begins as AVIF and is none.")
     if data[ISO_MEDIA] == b"ftyp":
+        return _unidentified_media(data[BRAND])
+    known = ", ".join(formats())
+    return ImageError("not_an_image", f"The content is no image of a known format ({known}).")
+
+
+def _unidentified_media(brand: bytes) -> ImageError:
+    if brand in AVIF_BRANDS or (brand in HEIC_BRANDS and HEIC in formats()):
+        return ImageError("damaged", f"The content is damaged: it is no whole {brand.decode()}.")
+    if brand in HEIC_BRANDS:
         return ImageError(
-            "unsupported", "HEIC images and videos are not supported; save it as JPEG or PNG."
+            "unsupported", "HEIC needs the package pillow-heif; without, save it as JPEG or PNG."
         )
-    return ImageError(
-        "not_an_image", f"The content is no image of a known format ({', '.join(FORMATS)})."
-    )
+    return ImageError("unsupported", "Videos are not supported.")
 
 
 def _broken(error: Exception) -> ImageError:
