@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -11,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from daemon.decoding import Decoders
 from daemon.errors import ServiceError
-from tests.helpers import Place, Service, jpeg, sha256, wait_until
+from tests.helpers import Place, Service, encoded, jpeg, sha256, wait_until
 from tests.trainer.test_image import GRAY
 from trainer import image
 from trainer.errors import ImageError
@@ -74,6 +76,16 @@ def test_it_is_the_same_as_decoding_here() -> None:
         assert np.array_equal(there.photo, decode(data, PHOTO).photo)  # type: ignore[arg-type]
         assert str(error(decoders, b"")) == "The file is empty."
         assert error(decoders, data[:3000]).code == "truncated"
+
+
+def test_libraries_do_not_write_into_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    broken = bytearray(encoded(Image.new("1", (200, 200)), "TIFF", compression="group4"))
+    broken[8:40] = b"\xa5" * 32
+    with Decoders(1) as decoders:
+        with contextlib.suppress(ImageError):
+            decoders.decode(bytes(broken), GRAY)
+        error(decoders, bytes(broken[:100]))
+    assert capfd.readouterr().err == ""
 
 
 def test_what_crashes_is_tried_once_more_and_harms_no_other(frail: None) -> None:
