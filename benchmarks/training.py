@@ -49,7 +49,9 @@ def _in_memory(data: CleanData) -> float:
 
     net = network("compact")
     model = net.build(net.input)
-    model.compile(net.optimizer(WARM_UP + STEPS), loss="binary_crossentropy", jit_compile=False)
+    model.compile(
+        net.optimizer(WARM_UP + STEPS, 1.0), loss="binary_crossentropy", jit_compile=False
+    )
     pixels = data.pixels[: net.batch_size].astype(np.float32)
     labels = data.labels[: net.batch_size].astype(np.float32)[:, None]
     for step in range(WARM_UP + STEPS):
