@@ -30,11 +30,10 @@ class Network:
 
     `build` returns an uncompiled model from uint8 (batch, height, width, channels) to float32
     (batch, 1), the probability of the class with index 1. `judges_faces`: else it judges whole
-    images. `optimizer` takes the number of steps of the whole training, and by what its rate is to be
-    multiplied. `patience`: epochs without
-    a lower validation loss after which training stops. `augment`: varies the training images.
-    `balance`: let both classes weigh the same. `int8`: without a GPU it computes in 8-bit numbers,
-    which pays for wide convolutions.
+    images. `optimizer` takes the number of steps of the whole training, and by what its rate is to
+    be multiplied. `patience`: epochs without a lower validation loss after which training stops.
+    `augment`: varies the training images. `balance`: let both classes weigh the same. `int8`:
+    without a GPU it computes in 8-bit numbers, which pays for wide convolutions.
     """
 
     name: str
