@@ -1,5 +1,6 @@
 # make run       install what is needed and start the service in the foreground
 # make test      install what is needed and run lint, types and tests
+# make bench     measure how fast it is, with PHOTOS=folder on your own photos
 # make install   the set-up alone
 # make clean     remove what the above made, except moodsort-data
 
@@ -8,8 +9,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SAMPLES ?=
+PHOTOS ?=
 
-.PHONY: run test install clean
+.PHONY: run test bench install clean
 
 run: install
 ifneq ($(SAMPLES),)
@@ -22,6 +24,9 @@ test: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+bench: install
+	$(BIN)/python -m benchmarks $(if $(PHOTOS),--photos $(PHOTOS))
 
 install: $(INSTALLED)
 
