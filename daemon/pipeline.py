@@ -30,7 +30,7 @@ from db.errors import LedgerUnavailable
 from db.ledger import Decision, Ledger, Source, Unfinished
 from trainer.bundle import Bundle, Verdict
 from trainer.errors import ImageError
-from trainer.image import DecodedImage
+from trainer.image import Decode, DecodedImage
 
 log = logging.getLogger(__name__)
 
@@ -137,6 +137,7 @@ class Pipeline:
         ledger: Ledger,
         bundle: Bundle,
         model_id: int,
+        decode: Decode,
         *,
         batch_size: int,
         max_wait_ms: int,
@@ -149,6 +150,7 @@ class Pipeline:
         self._ledger = ledger
         self._bundle = bundle
         self._model_id = model_id
+        self._decode_image = decode
         self._batch_size = batch_size
         self._max_wait = max_wait_ms / 1000
         self._decode_workers = decode_workers
@@ -235,7 +237,9 @@ class Pipeline:
         photos: dict[int, Photo] = {}
         for claim in claims:
             with contextlib.suppress(Unsettled):
-                photos[claim.id] = classifier.read(claim.file.path, self._bundle.info.view)
+                photos[claim.id] = classifier.read(
+                    claim.file.path, self._bundle.info.view, self._decode_image
+                )
         if self._bundle.in_batches:
             read = {id: _Read(photo, None) for id, photo in photos.items()}
         else:

@@ -17,9 +17,13 @@ class ImageError(TrainerError):
     """One image cannot be decoded.
 
     `code` is a stable word for programs (`empty`, `truncated`, `not_an_image`, `unsupported`,
-    `too_large`, `damaged`); the text is a sentence for people.
+    `too_large`, `damaged`, `undecodable`); the text is a sentence for people.
     """
 
     def __init__(self, code: str, detail: str) -> None:
-        super().__init__(detail)
+        super().__init__(code, detail)  # Both, so that it can be sent to another process.
         self.code = code
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return self.detail

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +15,9 @@ from trainer.errors import ImageError
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF")
 """What Pillow may decode; anything else is refused before its decoder sees the bytes."""
+
+HEIC = "HEIF"
+"""Pillow's name of the format that it may decode as well where pillow-heif is installed."""
 
 MAX_PIXELS = 2 * 89_478_485
 """Width times height of an image: where Pillow itself speaks of a decompression bomb."""
@@ -26,8 +31,11 @@ MOST_ENCODED = 4 * 1024**2
 QUARTER_TURNS = (5, 6, 7, 8)
 """EXIF orientations (TIFF 6.0, tag 274) that swap width and height."""
 
-ISO_MEDIA_BRAND = slice(4, 8)
-"""Where ISO/IEC 14496-12 files (HEIC, MP4, MOV) carry the word `ftyp`."""
+ISO_MEDIA, BRAND = slice(4, 8), slice(8, 12)
+"""Where ISO/IEC 14496-12 files (AVIF, HEIC, MP4, MOV) carry the word `ftyp`, and what they are."""
+
+AVIF_BRANDS = (b"avif", b"avis")
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,8 @@ class DecodedImage:
     `pixels` is uint8 of shape (height, width, channels), 0 to 255; `width` and `height` are those
     of the whole upright image in pixels; `format` is Pillow's name of the file format. `photo`: in
     colour, with its sides in proportion, uint8 (h, w, 3), if it was asked for; `encoded` are then
-    the bytes that it came from, so that it can be had larger, unless they are MOST_ENCODED.
+    the bytes that it came from, so that it can be had larger, unless they are MOST_ENCODED, and
+    `decoder` is what then decodes them, if that is not to be `decode`.
     """
 
     pixels: NDArray[np.uint8]
@@ -77,10 +86,20 @@ class DecodedImage:
     format: str
     photo: NDArray[np.uint8] | None = None
     encoded: bytes | None = None
+    decoder: Decode | None = None
+
+    def keeping(self, data: bytes) -> DecodedImage:
+        """With the bytes that it came from, if they are of use and not too many."""
+        has_use = self.photo is not None and len(data) <= MOST_ENCODED
+        return replace(self, encoded=data) if has_use else self
 
     def without_pixels(self) -> DecodedImage:
         """What is known of it, without what it shows."""
         return replace(self, pixels=self.pixels[:0], photo=None, encoded=None)
+
+
+Decode = Callable[[bytes, View], DecodedImage]
+"""What does as `decode` does, perhaps elsewhere."""
 
 
 def decode(data: bytes, view: View) -> DecodedImage:
@@ -95,10 +114,8 @@ def decode(data: bytes, view: View) -> DecodedImage:
     if not data:
         raise ImageError("empty", "The file is empty.")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            decoded = _read(image, view.whole, view.photo_side)
-            kept = decoded.photo is not None and len(data) <= MOST_ENCODED
-            return replace(decoded, encoded=data) if kept else decoded
+        with Image.open(io.BytesIO(data), formats=formats()) as image:
+            return _read(image, view.whole, view.photo_side).keeping(data)
     except Image.DecompressionBombError:
         raise _too_large() from None
     except UnidentifiedImageError:
@@ -112,6 +129,17 @@ def decode(data: bytes, view: View) -> DecodedImage:
         raise _broken(error) from None
 
 
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """What can be decoded here, by Pillow's names."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return FORMATS
+    pillow_heif.register_heif_opener()
+    return (*FORMATS, HEIC)
+
+
 def larger_photo(image: DecodedImage, side: int) -> NDArray[np.uint8] | None:
     """The photo of an image that has one, decoded again for a `side` as that of a View.
 
@@ -120,7 +148,7 @@ def larger_photo(image: DecodedImage, side: int) -> NDArray[np.uint8] | None:
     if image.encoded is None:
         return None
     try:
-        return decode(image.encoded, View(InputSpec(1, 1, 3), side)).photo
+        return (image.decoder or decode)(image.encoded, View(InputSpec(1, 1, 3), side)).photo
     except ImageError:  # It was decoded before: what can be wrong now is the size.
         return None
 
@@ -202,13 +230,20 @@ def _too_large(width: int | None = None, height: int | None = None) -> ImageErro
 
 
 def _unidentified(data: bytes) -> ImageError:
-    if data[ISO_MEDIA_BRAND] == b"ftyp":
+    if data[ISO_MEDIA] == b"ftyp":
+        return _unidentified_media(data[BRAND])
+    known = ", ".join(formats())
+    return ImageError("not_an_image", f"The content is no image of a known format ({known}).")
+
+
+def _unidentified_media(brand: bytes) -> ImageError:
+    if brand in AVIF_BRANDS or (brand in HEIC_BRANDS and HEIC in formats()):
+        return ImageError("damaged", f"The content is damaged: it is no whole {brand.decode()}.")
+    if brand in HEIC_BRANDS:
         return ImageError(
-            "unsupported", "HEIC images and videos are not supported; save it as JPEG or PNG."
+            "unsupported", "HEIC needs the package pillow-heif; without, save it as JPEG or PNG."
         )
-    return ImageError(
-        "not_an_image", f"The content is no image of a known format ({', '.join(FORMATS)})."
-    )
+    return ImageError("unsupported", "Videos are not supported.")
 
 
 def _broken(error: Exception) -> ImageError:

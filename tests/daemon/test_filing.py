@@ -217,22 +217,6 @@ def test_where_there_are_no_hard_links(
     assert one.destination.read_bytes() == DATA
 
 
-@pytest.fixture
-def home_of_nobody() -> Iterator[Path]:
-    """A folder of an ordinary user, who runs the test: root may write everywhere."""
-    nobody = 65534
-    with tempfile.TemporaryDirectory() as folder:
-        if os.geteuid() != 0:
-            yield Path(folder)
-            return
-        os.chown(folder, nobody, nobody)
-        os.seteuid(nobody)
-        try:
-            yield Path(folder)
-        finally:
-            os.seteuid(0)
-
-
 def test_a_file_in_a_protected_folder_stays(home_of_nobody: Path) -> None:
     source, destination = home_of_nobody / "in", home_of_nobody / "out"
     source.mkdir()

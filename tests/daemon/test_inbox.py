@@ -99,6 +99,26 @@ def test_an_inbox_that_was_missing_is_watched_again(inbox: Inbox) -> None:
     assert take(inbox, 1) == ["after"]
 
 
+def test_a_folder_of_ten_thousand_files_that_is_moved_in_whole(tmp_path: Path) -> None:
+    album = tmp_path / "album"
+    for folder in (album, tmp_path / "inbox"):
+        folder.mkdir()
+    for n in range(10_000):
+        (album / str(n)).touch()
+    box = Inbox(tmp_path / "inbox", settle_seconds=0.1, rescan_seconds=300, recursive=True)
+    box.start()
+    album.rename(box.folder / "album")
+    names = set()
+    for _ in range(10_000):
+        path = box.settled.get(timeout=30).path
+        names.add(path.name)
+        path.unlink()
+        box.done(path)
+    box.stop()
+    assert names == {str(n) for n in range(10_000)}
+    assert box.failure is None
+
+
 def test_another_folder_in_place_of_the_inbox_ends_it(tmp_path: Path) -> None:
     (tmp_path / "inbox").mkdir()
     box = Inbox(tmp_path / "inbox", settle_seconds=0.1, rescan_seconds=300, recursive=True)

@@ -19,6 +19,7 @@ from db.ledger import Ledger, ModelRecord
 from tests.faces import MOODS, draw_face
 from tests.helpers import Place, encoded, jpeg, wait_until
 from trainer.bundle import Bundle, Verdict
+from trainer.image import Decode, decode
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Line:
         said = classifier.judge(self.bundle, photos)
         return [verdict for verdict in said if isinstance(verdict, Verdict)]
 
-    def run(self, unsure_below: float = 0.0) -> None:
+    def run(self, unsure_below: float = 0.0, decode: Decode = decode) -> None:
         """File all that was dropped."""
         place = self.place
         folders = Folders(place.inbox, place.happy, place.sad, place.failed, place.unsure)
@@ -56,6 +57,7 @@ class Line:
             ledger,
             self.bundle,
             ledger.register(model),
+            decode,
             batch_size=8,
             max_wait_ms=20,
             unsure_below=unsure_below,

@@ -1,0 +1,91 @@
+"""Whatever a file is called, its destination is a good one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import unicodedata
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from daemon.filing import BIDI_CONTROLS, choose_destinations, clean_name
+
+FAST = settings(max_examples=300, deadline=None, database=None, derandomize=True)
+FEWER = settings(FAST, max_examples=100)
+
+ANY_BYTES = st.binary(min_size=1, max_size=255)
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=255).map(
+    lambda text: text.encode()[:255]
+)
+PART = (
+    (ANY_BYTES | ANY_TEXT | st.binary(min_size=1, max_size=251).map(lambda name: name + b".jpg"))
+    .map(lambda name: name.replace(b"/", b"|").replace(b"\0", b"|"))
+    .filter(lambda name: name not in (b".", b".."))
+)
+RELATIVE = st.lists(PART, min_size=1, max_size=4).map(
+    lambda parts: Path(os.fsdecode(b"/".join(parts)))
+)
+
+
+def is_good(name: str) -> bool:
+    """Printable text that a file system takes, and not the way to another folder."""
+    return (
+        0 < len(name.encode()) <= 255
+        and name not in (".", "..")
+        and "/" not in name
+        and not BIDI_CONTROLS.search(name)
+        and not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name)
+    )
+
+
+@FAST
+@given(RELATIVE)
+def test_a_clean_name_is_good_and_stays_where_it_is(relative: Path) -> None:
+    cleaned = clean_name(relative)
+    assert not cleaned.is_absolute()
+    assert len(cleaned.parts) == len(relative.parts)
+    assert all(is_good(part) for part in cleaned.parts)
+    assert clean_name(cleaned) == cleaned
+    assert clean_name(relative) == cleaned
+
+
+@FAST
+@given(st.text(st.characters(categories=["L", "N", "P", "Zs"]), min_size=1, max_size=60))
+def test_what_is_good_is_kept(name: str) -> None:
+    name = name.replace("/", "|")
+    if name not in (".", ".."):
+        assert str(clean_name(Path(name))) == name
+
+
+SHORT = st.sampled_from(["a", "a.jpg", "b.jpg", "x" * 255, "x" * 251 + ".jpg", "é" * 127, ".b"])
+WANTED = st.lists(SHORT, min_size=1, max_size=3).map(lambda parts: Path(*parts))
+
+
+@FEWER
+@given(
+    wanted=st.dictionaries(st.integers(1, 10**12), WANTED, max_size=12),
+    in_rows=st.sets(WANTED, max_size=4),
+    on_disk=st.sets(SHORT, max_size=4),
+)
+def test_destinations_are_free_apart_and_inside(
+    wanted: dict[int, Path], in_rows: set[Path], on_disk: set[str]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for name in on_disk:
+            (root / name).touch()
+        rows = {root / path for path in in_rows}
+        asked = [(id, root / path) for id, path in wanted.items()]
+        chosen = choose_destinations(asked, lambda paths: rows & set(paths))
+        assert chosen.keys() == wanted.keys()
+        assert len(set(chosen.values())) == len(chosen)
+        assert choose_destinations(asked, lambda paths: rows & set(paths)) == chosen
+        for id, path in chosen.items():
+            relative = path.relative_to(root)
+            assert all(is_good(part) for part in relative.parts)
+            assert len(relative.parts) == len(wanted[id].parts)
+            assert path not in rows
+            assert not os.path.lexists(path)
+            assert str(id) in str(relative) or relative == wanted[id]
