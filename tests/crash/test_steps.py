@@ -40,8 +40,8 @@ STEPS = [
     Step("before", "os:link", 2, within=PLACE),
     Step("after", "os:link", 2, within=PLACE),
     Step("after", "os:fsync", within=PLACE),
-    Step("before", "os:unlink", 3, within=PLACE),  # For each file the source, then the draft.
-    Step("after", "os:unlink", 3, within=PLACE),
+    Step("before", "os:unlink", 2, within=PLACE),
+    Step("after", "os:unlink", 2, within=PLACE),
     Step("before", COMMIT, within=FINISH),
     Step("after", FINISH),
 ]
@@ -50,9 +50,9 @@ STEPS_ACROSS_DISKS = [
     Step("before", "shutil:copystat", within=PLACE),
     Step("before", "os:link", 2, within=PLACE),  # The first try is by a link to the source.
     Step("after", "os:link", 2, within=PLACE),
-    Step("before", "os:unlink", 2, within=PLACE),  # What a draft may be in the way of comes first,
-    Step("after", "os:unlink", 2, within=PLACE),  # then the source,
-    Step("after", "os:unlink", 3, within=PLACE),  # then the draft.
+    Step("before", "os:unlink", within=PLACE),  # The source goes first,
+    Step("after", "os:unlink", within=PLACE),
+    Step("after", "os:unlink", 2, within=PLACE),  # then the draft.
 ]
 
 

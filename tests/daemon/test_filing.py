@@ -185,6 +185,37 @@ def test_a_file_with_the_name_of_a_folder_is_gone_around(tmp_path: Path) -> None
     assert the_outcome(move(tmp_path / "in" / "a.jpg", chosen, tmp_path)) is Outcome.DONE
 
 
+def test_the_same_file_dropped_anew_after_an_interrupted_move_is_another_one(
+    folders: tuple[Path, Path],
+) -> None:
+    """As when a copying program, restarted, brings the file with its time once more."""
+    source, destination = folders
+    one = move(source / "a.jpg", destination / "a.jpg")
+    one.source.rename(one.destination)
+    one.source.write_bytes(DATA)
+    os.utime(one.source, ns=(one.identity.mtime_ns,) * 2)
+    assert the_outcome(one) is Outcome.DONE
+    assert one.source.read_bytes() == one.destination.read_bytes() == DATA
+
+
+def test_a_copy_that_was_begun_does_not_stay_when_its_file_has_changed(
+    folders: tuple[Path, Path], other_disk: Path
+) -> None:
+    one = move(folders[0] / "a.jpg", other_disk / "a.jpg")
+    (other_disk / ".moodsort-7.part").write_bytes(b"some")
+    one.source.write_bytes(b"another file by now")
+    assert the_outcome(one) is Outcome.GONE
+    assert files(other_disk) == []
+
+
+def test_what_has_the_name_and_the_size_but_is_no_file_is_not_read(
+    folders: tuple[Path, Path],
+) -> None:
+    one = move(folders[0] / "empty.jpg", folders[1] / "empty.jpg", data=b"")
+    os.mkfifo(one.destination)
+    assert the_outcome(one) is Outcome.OCCUPIED
+
+
 def test_a_vanished_file_is_gone(folders: tuple[Path, Path]) -> None:
     one = move(folders[0] / "a.jpg", folders[1] / "a.jpg")
     one.source.unlink()
