@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from daemon.identity import Identity, identity
+from daemon.identity import Identity, content_hash, identity
 from daemon.settling import is_being_written, regular
 
 UNFIT_NAME = {errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG}
@@ -320,7 +320,8 @@ def _has_content(move: Move) -> bool:
     found = identity(there)
     if move.sha256 is None:
         return found == move.identity
-    return found.size_bytes == move.identity.size_bytes and _hash(move.destination) == move.sha256
+    same_size = found.size_bytes == move.identity.size_bytes
+    return same_size and content_hash(move.destination) == move.sha256
 
 
 def _make_folders(root: Path, folder: Path) -> None:
@@ -353,8 +354,3 @@ def _lstat(path: Path) -> os.stat_result | None:
         return os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-
-
-def _hash(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -16,7 +16,6 @@ import pytest
 
 from daemon.reporting import Reporter
 from daemon.service import make_folders, serve
-from daemon.settings import Settings
 from tests.crash.dying import Step
 from tests.helpers import PATIENCE, Place, jpeg, sha256
 
@@ -95,22 +94,8 @@ def live(place: Place, step: Step, *options: str) -> None:
 
 def drain(place: Place) -> None:
     """A life that files all that is there; here, for one more process takes a second."""
-    settings = Settings(
-        inbox=place.inbox,
-        happy=place.happy,
-        sad=place.sad,
-        failed=place.failed,
-        unsure=place.unsure,
-        database=str(place.database),
-        settle_seconds=0.1,
-    )
+    settings = place.settings()
     serve(settings, make_folders(settings), Reporter(), threading.Event(), once=True)
-
-
-def assert_promise(place: Place, dropped: Counter[str]) -> None:
-    place.assert_promise(dropped)
-    folders = (place.happy, place.sad, place.failed)
-    assert [draft for folder in folders for draft in folder.rglob(".moodsort*")] == []
 
 
 @pytest.mark.parametrize("step", STEPS, ids=str)
@@ -119,7 +104,7 @@ def test_killed_at_a_step(place: Place, step: Step) -> None:
     live(place, step)
     dropped += drop(place, *MORE)
     drain(place)
-    assert_promise(place, dropped)
+    place.assert_promise(dropped)
 
 
 @pytest.mark.parametrize("step", STEPS_ACROSS_DISKS, ids=str)
@@ -128,7 +113,7 @@ def test_killed_at_a_step_across_disks(two_disks: Place, step: Step) -> None:
     live(two_disks, step, "--batch-size", "1")
     dropped += drop(two_disks, *MORE)
     drain(two_disks)
-    assert_promise(two_disks, dropped)
+    two_disks.assert_promise(dropped)
 
 
 def test_killed_while_it_gives_back_what_a_killed_one_had_claimed(place: Place) -> None:
@@ -137,7 +122,7 @@ def test_killed_while_it_gives_back_what_a_killed_one_had_claimed(place: Place) 
     live(place, Step("before", COMMIT, within=RELEASE))
     live(place, Step("after", RELEASE))
     drain(place)
-    assert_promise(place, dropped)
+    place.assert_promise(dropped)
 
 
 def test_killed_while_it_finishes_what_a_killed_one_had_decided(two_disks: Place) -> None:
@@ -146,7 +131,7 @@ def test_killed_while_it_finishes_what_a_killed_one_had_decided(two_disks: Place
     live(two_disks, Step("after", "os:link", 2, within=RECOVER))
     live(two_disks, Step("before", COMMIT, within=FINISH))
     drain(two_disks)
-    assert_promise(two_disks, dropped)
+    two_disks.assert_promise(dropped)
 
 
 def test_killed_while_it_gives_way_to_another_file(place: Place) -> None:
@@ -160,4 +145,4 @@ def test_killed_while_it_gives_way_to_another_file(place: Place) -> None:
     drain(place)
     assert stranger.read_bytes() == b"somebody else's"
     stranger.unlink()
-    assert_promise(place, dropped)
+    place.assert_promise(dropped)
