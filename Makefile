@@ -1,5 +1,6 @@
 # make run       install what is needed and start the service in the foreground
 # make test      install what is needed and run lint, types and tests
+# make torture   kill the service 200 times while it files 5,000 images; TORTURE="--kills 50" less
 # make install   the set-up alone
 # make clean     remove what the above made, except moodsort-data
 
@@ -8,8 +9,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SAMPLES ?=
+TORTURE ?=
 
-.PHONY: run test install clean
+.PHONY: run test torture install clean
 
 run: install
 ifneq ($(SAMPLES),)
@@ -22,6 +24,9 @@ test: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+torture: install
+	$(BIN)/python -m tests.crash.torture $(TORTURE)
 
 install: $(INSTALLED)
 

@@ -17,5 +17,5 @@ def two_disks(place: Place) -> Iterator[Place]:
     if not SHARED_MEMORY.is_dir() or SHARED_MEMORY.stat().st_dev == place.inbox.stat().st_dev:
         pytest.skip("there is no second file system at /dev/shm")
     with tempfile.TemporaryDirectory(dir=SHARED_MEMORY) as folder:
-        place.happy, place.sad = Path(folder) / "happy", Path(folder) / "sad"
+        place.file_on(Path(folder))
         yield place
