@@ -216,9 +216,9 @@ def _copy(move: Move) -> Outcome:
         return Outcome.STUCK if _lstat(move.source) else Outcome.GONE
     except FileNotFoundError:
         return _missing(move)
-    except OSError:
+    except OSError as error:
         _drop_draft(move)  # A full disk needs the room.
-        raise
+        raise OSError(error.errno, error.strerror, str(move.destination.parent)) from error
 
 
 def _copy_by_draft(move: Move) -> Outcome:

@@ -35,8 +35,9 @@ def hold(inbox: Path) -> Iterator[None]:
         raise ServiceError(f"Cannot write {path}: {error.strerror}.") from None
     try:
         about = f"process {os.getpid()} on {socket.gethostname()} since {datetime.now():%F %T}\n"
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, about.encode(), 0)
+        with contextlib.suppress(OSError):  # The lock holds without it, on a full disk too.
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, about.encode(), 0)
         yield
     finally:
         with contextlib.suppress(OSError):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -105,6 +106,21 @@ def test_a_move_may_be_repeated_wherever_it_was_interrupted(
     assert the_outcome(begun) is Outcome.DONE
     assert begun.destination.read_bytes() == DATA
     assert files(other_disk) == ["b.jpg", "c.jpg"]
+
+
+def test_a_copy_that_finds_no_room_leaves_no_rest_and_says_where(
+    folders: tuple[Path, Path], other_disk: Path
+) -> None:
+    one = move(folders[0] / "a.jpg", other_disk / "a.jpg", data=DATA * 1000)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # stands for a full disk
+    try:
+        with pytest.raises(OSError, match=str(other_disk)):
+            place([one])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert files(other_disk) == []
+    assert the_outcome(one) is Outcome.DONE
 
 
 def test_another_file_under_the_old_name_is_left_alone(folders: tuple[Path, Path]) -> None:

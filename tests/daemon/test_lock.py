@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import subprocess
@@ -42,6 +43,15 @@ def test_a_killed_holder_does_not_block(tmp_path: Path) -> None:
 def test_a_folder_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match="Cannot write"):
         hold(tmp_path / "none").__enter__()
+
+
+def test_a_full_disk_does_not_hinder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("daemon.lock.os.pwrite", refuse)
+    with hold(tmp_path):
+        assert is_held(tmp_path)
 
 
 def test_whether_it_is_held_can_be_seen_and_looking_leaves_no_trace(tmp_path: Path) -> None:
