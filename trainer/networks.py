@@ -30,17 +30,17 @@ class Network:
 
     `build` returns an uncompiled model from uint8 (batch, height, width, channels) to float32
     (batch, 1), the probability of the class with index 1. `judges_faces`: else it judges whole
-    images. `optimizer` takes the number of steps of the whole training. `patience`: epochs without
-    a lower validation loss after which training stops. `augment`: varies the training images.
-    `balance`: let both classes weigh the same. `int8`: without a GPU it computes in 8-bit numbers,
-    which pays for wide convolutions.
+    images. `optimizer` takes the number of steps of the whole training, and by what its rate is to
+    be multiplied. `patience`: epochs without a lower validation loss after which training stops.
+    `augment`: varies the training images. `balance`: let both classes weigh the same. `int8`:
+    without a GPU it computes in 8-bit numbers, which pays for wide convolutions.
     """
 
     name: str
     input: InputSpec
     build: Callable[[InputSpec], keras.Model]
     judges_faces: bool
-    optimizer: Callable[[int], keras.optimizers.Optimizer]
+    optimizer: Callable[[int, float], keras.optimizers.Optimizer]
     epochs: int
     patience: int
     batch_size: int
@@ -159,21 +159,21 @@ def _probability(x: Tensor) -> Tensor:
     return layers.Dense(1, activation="sigmoid", dtype="float32")(x)
 
 
-def _adam(steps: int) -> keras.optimizers.Optimizer:
-    return keras.optimizers.Adam()
+def _adam(steps: int, scale: float) -> keras.optimizers.Optimizer:
+    return keras.optimizers.Adam(1e-3 * scale)
 
 
-def _adam_cosine(steps: int) -> keras.optimizers.Optimizer:
-    return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-2, steps))
+def _adam_cosine(steps: int, scale: float) -> keras.optimizers.Optimizer:
+    return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-2 * scale, steps))
 
 
 def _adamw_cosine(
-    steps: int, *, peak: float = 2e-3, decay: float = 0.05
+    steps: int, scale: float, *, peak: float = 2e-3, decay: float = 0.05
 ) -> keras.optimizers.Optimizer:
     """AdamW on one cosine with a warm-up; the weights' moving average is what is kept."""
     warm_up = max(1, steps // 20)
     rate = keras.optimizers.schedules.CosineDecay(
-        1e-5, steps - warm_up, warmup_target=peak, warmup_steps=warm_up
+        1e-5, steps - warm_up, warmup_target=peak * scale, warmup_steps=warm_up
     )
     momentum = min(0.999, 1 - 10 / (10 + steps))
     adamw = keras.optimizers.AdamW(rate, weight_decay=decay, use_ema=True, ema_momentum=momentum)

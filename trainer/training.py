@@ -27,6 +27,9 @@ from trainer.networks import Network
 
 PREFETCHED = 4
 
+FINE_TUNING = 0.25
+"""Of the rate of a network's recipe, where training begins with weights that know something."""
+
 Say = Callable[[str], None]
 
 
@@ -149,7 +152,7 @@ def _steps(train: NDArray[np.int64], batch_size: int) -> int:
 def _compiled(net: Network, plan: Plan, *, steps: int) -> keras.Model:
     model = _build(net, plan.precision)
     model.compile(
-        net.optimizer(steps),
+        net.optimizer(steps, FINE_TUNING if plan.begin else 1.0),
         loss=keras.losses.BinaryCrossentropy(label_smoothing=net.label_smoothing),
         metrics=[],
         weighted_metrics=[keras.metrics.MeanMetricWrapper(_right, name="accuracy")],

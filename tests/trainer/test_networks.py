@@ -29,8 +29,9 @@ def test_seed_is_the_original_network_layer_for_layer() -> None:
     assert model.count_params() == 3_696_625
     assert net.input.shape == (256, 256, 3)
     assert net.epochs == 20
-    optimizer = net.optimizer(100)
+    optimizer = net.optimizer(100, 0.5)
     assert type(optimizer).__name__ == "Adam"
+    assert float(optimizer.learning_rate) == pytest.approx(0.0005)
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))

@@ -128,7 +128,7 @@ def test_the_seed_decides_everything(data: CleanData, plan: Plan, tmp_path: Path
 
 
 def test_training_begins_with_the_weights_that_it_is_given(data: CleanData, plan: Plan) -> None:
-    still = replace(TINY, optimizer=lambda steps: keras.optimizers.SGD(0.0))
+    still = replace(TINY, optimizer=lambda steps, scale: keras.optimizers.SGD(0.0))
     given = [np.full_like(weights, 0.25) for weights in build(SPEC).get_weights()]
     once = replace(plan, epochs=1, begin=given)
     fitted = run(data, once, still)
@@ -143,7 +143,7 @@ def test_what_is_kept_is_the_best_epoch_and_training_stops_when_it_gets_no_bette
     """Learning the opposite of the labels makes validation worse with every epoch."""
     lines: list[str] = []
     backwards = replace(plan, targets=1 - data.labels.astype(np.float32), epochs=20, patience=2)
-    fast = replace(TINY, optimizer=lambda steps: keras.optimizers.SGD(0.5), augment=None)
+    fast = replace(TINY, optimizer=lambda steps, scale: keras.optimizers.SGD(0.5), augment=None)
     fitted = run(data, backwards, fast, lines.append)
     losses = fitted.history["val_loss"]
     best = int(np.argmin(losses))
@@ -172,7 +172,7 @@ def test_logs_that_cannot_be_written_are_told_in_a_sentence(
 
 
 def test_a_loss_that_overflows_ends_training_with_a_sentence(data: CleanData, plan: Plan) -> None:
-    wild = replace(TINY, optimizer=lambda steps: keras.optimizers.SGD(1e38))
+    wild = replace(TINY, optimizer=lambda steps, scale: keras.optimizers.SGD(1e38))
     with pytest.raises(TrainerError, match=r"Epoch 1 of 3: the loss is no number\."):
         run(data, plan, wild)
 

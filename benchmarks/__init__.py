@@ -1,0 +1,1 @@
+"""How fast moodsort is: `make bench`, or `python -m benchmarks --help`."""
