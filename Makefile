@@ -1,5 +1,6 @@
 # make run       install what is needed and start the service in the foreground
 # make test      install what is needed and run lint, types and tests
+# make torture   kill the service 200 times while it files 5,000 images; TORTURE="--kills 50" less
 # make bench     measure how fast it is, with PHOTOS=folder on your own photos
 # make install   the set-up alone
 # make clean     remove what the above made, except moodsort-data
@@ -9,9 +10,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SAMPLES ?=
+TORTURE ?=
 PHOTOS ?=
 
-.PHONY: run test bench install clean
+.PHONY: run test torture bench install clean
 
 run: install
 ifneq ($(SAMPLES),)
@@ -24,6 +26,9 @@ test: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+torture: install
+	$(BIN)/python -m tests.crash.torture $(TORTURE)
 
 bench: install
 	$(BIN)/python -m benchmarks $(if $(PHOTOS),--photos $(PHOTOS))

@@ -1,4 +1,4 @@
-"""moodsort run | sort | classify, and the command group itself."""
+"""moodsort run | sort | classify | doctor, and the command group itself."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import shlex
 import sys
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -29,6 +30,7 @@ from trainer.errors import ImageError, TrainerError
 
 if TYPE_CHECKING:
     from daemon.classifier import Photo
+    from daemon.doctor import Finding, Problem, Repair
     from daemon.reporting import Reporter
     from trainer.bundle import Verdict
     from trainer.image import View
@@ -39,6 +41,7 @@ COMMANDS = {
     "classify": ("daemon.cli:classify", "Judge images; move and record nothing."),
     "results": ("db.cli:results", "Show decisions, newest first."),
     "stats": ("db.cli:stats", "Show how many images were decided, and how."),
+    "doctor": ("daemon.cli:doctor", "Compare the database with the folders; repair."),
     "clean": (
         "trainer.cli:clean",
         "Look for bad and repeated images in a data set.",
@@ -251,6 +254,60 @@ def _print_verdict(path: Path, verdict: Verdict | ImageError, *, as_json: bool) 
         }
         text = f"{name}: {verdict.label} {verdict.probability:.3f}"
     click.echo(json.dumps(row) if as_json else one_line(text))
+
+
+@click.command(epilog="Example: moodsort doctor --deep --json")
+@configuration.options({*configuration.FOLDERS, "database"})
+@click.option("--repair", is_flag=True, help="First do what loses nothing, and say what.")
+@click.option("--deep", is_flag=True, help="Also read all filed images, and compare their hashes.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def doctor(config: Path | None, *, repair: bool, deep: bool, as_json: bool, **flags: Any) -> None:
+    """Compare the database with the folders, and tell what does not fit together.
+
+    Ends with 1 if something is wrong. It may run beside the service, but for --repair: that ends
+    moves which a killed service has left half done, and removes the rests of copies. Images and
+    rows of filed ones are never touched.
+
+    Settings come from flags, the environment and a file as those of `run`.
+    """
+    from daemon import doctor as checks
+
+    settings = configuration.load(config, os.environ, flags)
+    logging.getLogger("daemon").addHandler(logging.NullHandler())  # What it does is told here.
+    if repair:
+        for done in checks.repair(settings):
+            _print_repair(done, as_json=as_json)
+    found: Counter[Problem] = Counter()
+    for finding in checks.examine(settings, deep=deep):
+        if not found and not as_json:
+            click.echo(f"{'problem':12} {'row':>8}  file")
+        found[finding.problem] += 1
+        _print_finding(finding, as_json=as_json)
+    if not as_json:
+        for problem, count in found.items():
+            click.echo(f"{count} {problem}: {problem.about}")
+    if found:
+        raise click.exceptions.Exit(1)
+    if not as_json:
+        click.echo("All is well.")
+
+
+def _print_repair(repair: Repair, *, as_json: bool) -> None:
+    name = printable(repair.path)
+    if as_json:
+        click.echo(json.dumps({"repaired": repair.done, "id": repair.id, "path": name}))
+    else:
+        click.echo(one_line(f"repaired: {name}: {repair.done}"))
+
+
+def _print_finding(finding: Finding, *, as_json: bool) -> None:
+    name, problem = printable(finding.path), finding.problem
+    if as_json:
+        row = {"problem": problem, "id": finding.id, "path": name, "detail": problem.about}
+        click.echo(json.dumps(row))
+    else:
+        id = "" if finding.id is None else finding.id
+        click.echo(one_line(f"{problem:12} {id:>8}  {name}"))
 
 
 def _knowing_the_configuration(command: click.Command) -> click.Command:

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from daemon.identity import Identity, identity
-from daemon.settling import is_being_written
+from daemon.identity import Identity, content_hash, identity
+from daemon.settling import is_being_written, regular
 
 UNFIT_NAME = {errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG}
 """What a file system says to a name that it does not take, such as FAT to `a:b`."""
@@ -78,6 +78,8 @@ def place(moves: Sequence[Move]) -> dict[int, Outcome]:
     _sync_folders(folder for move in done for folder in _made_for(move))
     outcomes |= {move.id: _disappear(move, appeared[move.id].source) for move in done}
     _sync_folders(move.source.parent for move in done)
+    for move in moves:
+        _drop_draft(move)
     return outcomes
 
 
@@ -194,10 +196,13 @@ def _interrupted(move: Move, source: os.stat_result | None, there: os.stat_resul
         return _Appeared(Outcome.DONE, source)
     draft = _lstat(_draft(move))
     copied = draft is not None and os.path.samestat(draft, there)
-    meant = identity(source) == move.identity
-    if copied or ((source.st_dev != there.st_dev or not meant) and _has_content(move)):
-        return _Appeared(Outcome.DONE, source if meant else None)
-    return _Appeared(Outcome.OCCUPIED)
+    if not (copied or _has_content(move)):
+        return _Appeared(Outcome.OCCUPIED)
+    # On one file system no move leaves a second file: this source then came after it.
+    is_rest = copied or source.st_dev != there.st_dev
+    return _Appeared(
+        Outcome.DONE, source if is_rest and identity(source) == move.identity else None
+    )
 
 
 def _copy(move: Move) -> Outcome:
@@ -205,22 +210,20 @@ def _copy(move: Move) -> Outcome:
 
     That name stays until the source is gone: it proves that the copy is this one's.
     """
-    outcome = Outcome.GONE
     try:
-        outcome = _copy_by_draft(move)
+        return _copy_by_draft(move)
     except _SourceUnreadable:
-        outcome = Outcome.STUCK if _lstat(move.source) else Outcome.GONE
+        return Outcome.STUCK if _lstat(move.source) else Outcome.GONE
     except FileNotFoundError:
-        outcome = _missing(move)
-    finally:
-        if outcome is not Outcome.DONE:
-            _draft(move).unlink(missing_ok=True)
-    return outcome
+        return _missing(move)
+    except OSError as error:
+        _drop_draft(move)  # A full disk needs the room.
+        raise OSError(error.errno, error.strerror, str(move.destination.parent)) from error
 
 
 def _copy_by_draft(move: Move) -> Outcome:
+    _drop_draft(move)
     draft = _draft(move)
-    draft.unlink(missing_ok=True)
     digest = hashlib.sha256()
     with open(draft, "xb") as copy:
         for chunk in _chunks(move.source):
@@ -249,6 +252,11 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 def _draft(move: Move) -> Path:
     return move.destination.parent / f"{OWN_PREFIX}{move.id}.part"
+
+
+def _drop_draft(move: Move) -> None:
+    if _lstat(_draft(move)) is not None:
+        _draft(move).unlink()
 
 
 def _take_name(path: Path, destination: Path) -> Outcome:
@@ -301,16 +309,19 @@ def _disappear(move: Move, before: os.stat_result | None) -> Outcome:
                 outcome = Outcome.STUCK
     if outcome is not Outcome.DONE:
         move.destination.unlink()
-    _draft(move).unlink(missing_ok=True)
     return outcome
 
 
 def _has_content(move: Move) -> bool:
     """Whether the file at the destination is the one that is meant."""
-    found = identity(os.lstat(move.destination))
+    there = regular(move.destination)
+    if there is None:
+        return False
+    found = identity(there)
     if move.sha256 is None:
         return found == move.identity
-    return found.size_bytes == move.identity.size_bytes and _hash(move.destination) == move.sha256
+    same_size = found.size_bytes == move.identity.size_bytes
+    return same_size and content_hash(move.destination) == move.sha256
 
 
 def _make_folders(root: Path, folder: Path) -> None:
@@ -343,8 +354,3 @@ def _lstat(path: Path) -> os.stat_result | None:
         return os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-
-
-def _hash(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 LARGEST = 2**63 - 1
@@ -19,3 +21,9 @@ class Identity(NamedTuple):
 def identity(found: os.stat_result) -> Identity:
     """Of a file that was looked at; two that differ show that it was changed between."""
     return Identity(found.st_size, max(-LARGEST, min(found.st_mtime_ns, LARGEST)))
+
+
+def content_hash(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -453,13 +453,15 @@ def persist(action: Callable[[], T], stopping: threading.Event) -> T:
     """Do what a full or missing disk or a locked database may refuse, until it works.
 
     Raises:
-        Stopped: `stopping` was set while waiting.
+        Stopped: `stopping` was set before it worked.
     """
     wait = FIRST_RETRY_SECONDS
     while True:
         try:
             result = action()
         except (LedgerUnavailable, OSError) as error:
+            if stopping.is_set():
+                raise Stopped from error
             if wait == FIRST_RETRY_SECONDS:
                 log.error("cannot go on, trying again until it works: %s", error)
             if stopping.wait(wait):

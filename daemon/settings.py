@@ -128,6 +128,7 @@ class Settings:
 
 
 NAMES = frozenset(f.name for f in fields(Settings))
+FOLDERS = ("inbox", "happy", "sad", "failed", "unsure")
 JUDGING = frozenset({"model", "faces", "faces_min_size", "faces_min_score", "faces_max_count"})
 """The settings that say how an image is judged."""
 
@@ -262,10 +263,7 @@ def _anchor(name: str, value: Any, folder: Path) -> Any:
 
 def _require_apart(settings: Settings) -> None:
     """Files must not go in circles: no folder twice, nothing that is written inside the inbox."""
-    folders = {
-        name: Path(getattr(settings, name)).resolve()
-        for name in ("inbox", "happy", "sad", "failed", "unsure")
-    }
+    folders = {name: Path(getattr(settings, name)).resolve() for name in FOLDERS}
     if not settings.unsure_below:
         del folders["unsure"]  # It is not used.
     for one, other in combinations(folders, 2):

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from db.errors import LedgerUnavailable
 from db.schema import UNFINISHED, Face, Image, Model, State
-from db.text import printable
+from db.text import original, printable
 
 
 @dataclass(frozen=True)
@@ -253,8 +253,8 @@ def _faces(decision: Decision) -> list[dict[str, Any]]:
 
 
 def _unfinished(row: Image) -> Unfinished:
-    raw = row.source_path_raw if row.source_path_raw is not None else row.source_path.encode()
-    source = Source(Path(os.fsdecode(raw)), row.size_bytes, row.source_mtime_ns)
+    path = original(row.source_path, row.source_path_raw)
+    source = Source(path, row.size_bytes, row.source_mtime_ns)
     destination = Path(row.destination_path) if row.destination_path else None
     return Unfinished(row.id, source, row.sha256, destination)
 

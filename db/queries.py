@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from db.schema import Face, Image, State, results
+from db.text import original
 
 COLUMNS = tuple(results.c.keys())
 """The columns of the view `results`, in order."""
@@ -46,6 +48,18 @@ class Stats:
     share_happy: float | None
     first_claimed_at: datetime | None
     last_filed_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a row says of its file; `destination` is None until it is decided."""
+
+    id: int
+    state: State
+    source: Path
+    destination: Path | None
+    size_bytes: int
+    sha256: str | None
 
 
 def find(
@@ -98,6 +112,56 @@ def stats(engine: sa.Engine) -> Stats:
         first_claimed_at=first,
         last_filed_at=last,
     )
+
+
+def records(engine: sa.Engine, *states: State) -> Iterator[Record]:
+    """The rows in these states, of each the oldest first.
+
+    Each page is a transaction of its own: a long one would let the log of a SQLite database grow.
+    """
+    for state in states:
+        last = -1
+        while page := _page(engine, state, last):
+            yield from page
+            last = page[-1].id
+
+
+def states(engine: sa.Engine, ids: Sequence[int]) -> dict[int, State]:
+    """The present states of rows by id; those without a row are left out."""
+    with engine.connect() as connection:
+        found = connection.execute(sa.select(Image.id, Image.state).where(Image.id.in_(ids)))
+        return {row.id: row.state for row in found}
+
+
+def named(engine: sa.Engine, destinations: Sequence[str]) -> set[str]:
+    """Those of the destinations that rows name."""
+    query = sa.select(Image.destination_path).where(Image.destination_path.in_(destinations))
+    with engine.connect() as connection:
+        return {name for name in connection.scalars(query) if name is not None}
+
+
+def _page(engine: sa.Engine, state: State, last: int) -> list[Record]:
+    query = (
+        sa.select(
+            *(Image.id, Image.state, Image.source_path, Image.source_path_raw),
+            *(Image.destination_path, Image.size_bytes, Image.sha256),
+        )
+        .where(Image.state == state, Image.id > last)
+        .order_by(Image.id)
+        .limit(FETCHED)
+    )
+    with engine.connect() as connection:
+        return [
+            Record(
+                id=row.id,
+                state=row.state,
+                source=original(row.source_path, row.source_path_raw),
+                destination=Path(row.destination_path) if row.destination_path else None,
+                size_bytes=row.size_bytes,
+                sha256=row.sha256,
+            )
+            for row in connection.execute(query)
+        ]
 
 
 def _add_faces(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:

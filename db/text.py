@@ -11,6 +11,11 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def original(text: str, raw: bytes | None) -> Path:
+    """The path of which a row keeps the printable text and, where that is another, the bytes."""
+    return Path(os.fsdecode(text.encode() if raw is None else raw))
+
+
 def printable(path: Path) -> str:
     r"""A path as text that every database stores; bytes that are no UTF-8 become `\xNN`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

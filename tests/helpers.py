@@ -23,6 +23,8 @@ from typing import Any
 
 from PIL import Image
 
+from daemon.doctor import examine
+from daemon.settings import Settings
 from tests.faces import draw_face
 
 MOODSORT = Path(sys.executable).with_name("moodsort")
@@ -88,11 +90,26 @@ class Place:
         self.database = root / "moodsort.db"
         self.inbox.mkdir(parents=True)
 
+    def settings(self) -> Settings:
+        return Settings(
+            inbox=self.inbox,
+            happy=self.happy,
+            sad=self.sad,
+            failed=self.failed,
+            unsure=self.unsure,
+            database=str(self.database),
+            settle_seconds=0.1,
+        )
+
     def destinations(self) -> list[str | Path]:
         return [
             *("--happy", self.happy, "--sad", self.sad, "--failed", self.failed),
             *("--unsure", self.unsure, "--database", self.database),
         ]
+
+    def file_on(self, disk: Path) -> None:
+        """Let happy/ and sad/ lie there, away from the inbox."""
+        self.happy, self.sad = disk / "happy", disk / "sad"
 
     def files(self, *folders: Path) -> list[Path]:
         return [
@@ -132,6 +149,7 @@ class Place:
             sha256(path.read_bytes()) for path in self.filed()
         )
         assert {row["destination_path"] for row in rows} == {str(path) for path in self.filed()}
+        assert list(examine(self.settings(), deep=True)) == []
 
 
 class Service:

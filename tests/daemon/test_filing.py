@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -107,6 +108,21 @@ def test_a_move_may_be_repeated_wherever_it_was_interrupted(
     assert files(other_disk) == ["b.jpg", "c.jpg"]
 
 
+def test_a_copy_that_finds_no_room_leaves_no_rest_and_says_where(
+    folders: tuple[Path, Path], other_disk: Path
+) -> None:
+    one = move(folders[0] / "a.jpg", other_disk / "a.jpg", data=DATA * 1000)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # stands for a full disk
+    try:
+        with pytest.raises(OSError, match=str(other_disk)):
+            place([one])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert files(other_disk) == []
+    assert the_outcome(one) is Outcome.DONE
+
+
 def test_another_file_under_the_old_name_is_left_alone(folders: tuple[Path, Path]) -> None:
     source, destination = folders
     one = move(source / "a.jpg", destination / "a.jpg")
@@ -183,6 +199,37 @@ def test_a_file_with_the_name_of_a_folder_is_gone_around(tmp_path: Path) -> None
     (tmp_path / "in").mkdir()
     assert the_outcome(move(tmp_path / "in" / "a.jpg", wanted, tmp_path)) is Outcome.OCCUPIED
     assert the_outcome(move(tmp_path / "in" / "a.jpg", chosen, tmp_path)) is Outcome.DONE
+
+
+def test_the_same_file_dropped_anew_after_an_interrupted_move_is_another_one(
+    folders: tuple[Path, Path],
+) -> None:
+    """As when a copying program, restarted, brings the file with its time once more."""
+    source, destination = folders
+    one = move(source / "a.jpg", destination / "a.jpg")
+    one.source.rename(one.destination)
+    one.source.write_bytes(DATA)
+    os.utime(one.source, ns=(one.identity.mtime_ns,) * 2)
+    assert the_outcome(one) is Outcome.DONE
+    assert one.source.read_bytes() == one.destination.read_bytes() == DATA
+
+
+def test_a_copy_that_was_begun_does_not_stay_when_its_file_has_changed(
+    folders: tuple[Path, Path], other_disk: Path
+) -> None:
+    one = move(folders[0] / "a.jpg", other_disk / "a.jpg")
+    (other_disk / ".moodsort-7.part").write_bytes(b"some")
+    one.source.write_bytes(b"another file by now")
+    assert the_outcome(one) is Outcome.GONE
+    assert files(other_disk) == []
+
+
+def test_what_has_the_name_and_the_size_but_is_no_file_is_not_read(
+    folders: tuple[Path, Path],
+) -> None:
+    one = move(folders[0] / "empty.jpg", folders[1] / "empty.jpg", data=b"")
+    os.mkfifo(one.destination)
+    assert the_outcome(one) is Outcome.OCCUPIED
 
 
 def test_a_vanished_file_is_gone(folders: tuple[Path, Path]) -> None:

@@ -1,0 +1,280 @@
+"""Does the database say what lies on the disk?
+
+Everything is looked at in pages, so that memory does not grow with the number of rows and files;
+and so that it is right while a service works, what seems wrong is looked at once more.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from daemon import lock
+from daemon.errors import ServiceError
+from daemon.identity import content_hash
+from daemon.settings import FOLDERS, Settings
+from daemon.settling import regular
+from db import queries
+from db.engine import open_for_reading, open_for_writing, refusals
+from db.queries import Record
+from db.schema import UNFINISHED, State
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from db.ledger import Unfinished
+
+T = TypeVar("T")
+
+AT_ONCE = 500
+"""Rows or files that are asked for with one query."""
+
+DRAFT = re.compile(r"\.moodsort-(\d{1,18})\.part")
+"""The name of a copy that is not finished, with the id of its row."""
+
+
+class Problem(enum.StrEnum):
+    """What can be wrong; `about` is for people, with what they can do."""
+
+    MISSING = "missing"
+    CHANGED = "changed"
+    UNREADABLE = "unreadable"
+    STALE_CLAIM = "stale_claim"
+    UNFINISHED = "unfinished"
+    ORPHAN = "orphan"
+    LEFTOVER = "leftover"
+
+    @property
+    def about(self) -> str:
+        """A sentence or two."""
+        return ABOUT[self]
+
+
+ABOUT = {
+    Problem.MISSING: "The file of the row is not there. Was it moved or deleted by hand, or is "
+    "its disk not mounted?",
+    Problem.CHANGED: "The file is not the one that was filed: its size or its content differs.",
+    Problem.UNREADABLE: "It cannot be read, and so not be checked.",
+    Problem.STALE_CLAIM: "A service that is gone had claimed the file. Its next start, or "
+    "--repair, gives it back.",
+    Problem.UNFINISHED: "A service that is gone was about to move the file. Its next start, or "
+    "--repair, finishes that.",
+    Problem.ORPHAN: "No row names the file. To have it judged, move it into the inbox.",
+    Problem.LEFTOVER: "The rest of an interrupted copy of a file. --repair removes it.",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong with a file, or with the row of that id."""
+
+    problem: Problem
+    path: Path
+    id: int | None = None
+
+
+@dataclass(frozen=True)
+class Repair:
+    """Something that was done, in words, to a file, or to the row of that id."""
+
+    done: str
+    path: Path
+    id: int | None = None
+
+
+def examine(settings: Settings, *, deep: bool) -> Iterator[Finding]:
+    """Compare the rows with the files; `deep`: also their content.
+
+    Raises:
+        LedgerError: the database cannot be read.
+    """
+    with _reading(settings.database) as engine:
+        yield from _interrupted(engine)
+        yield from _badly_filed(engine, deep=deep)
+        for root in _roots(settings):
+            yield from _unknown(engine, root, settings.database)
+
+
+def repair(settings: Settings) -> Iterator[Repair]:
+    """What loses nothing: end interrupted moves as the service does, remove rests of copies.
+
+    Raises:
+        InboxHeld: a service is at work, and would do it itself.
+        ServiceError, LedgerError: it cannot be done; the text says why.
+    """
+    with _reading(settings.database) as engine, lock.hold(settings.inbox.resolve()):
+        yield from _recover(engine, settings)
+        for root in _roots(settings):
+            for finding in _unknown(engine, root, settings.database):
+                if finding.problem is Problem.LEFTOVER:
+                    finding.path.unlink()
+                    yield Repair("removed", finding.path, finding.id)
+
+
+@contextmanager
+def _reading(database: str) -> Iterator[sa.Engine]:
+    engine = open_for_reading(database)
+    try:
+        with refusals(database):
+            yield engine
+    finally:
+        engine.dispose()
+
+
+def _roots(settings: Settings) -> list[Path]:
+    """Where filed files lie, none inside another; `unsure`, if it is not used, may be anywhere."""
+    inbox, *roots = (getattr(settings, name).resolve() for name in FOLDERS)
+    return [
+        root
+        for root in sorted(set(roots))
+        if not inbox.is_relative_to(root)
+        and not any(other in root.parents for other in (inbox, *roots))
+    ]
+
+
+def _interrupted(engine: sa.Engine) -> Iterator[Finding]:
+    """Rows between states on which no service works."""
+    for rows in _chunks(queries.records(engine, *UNFINISHED)):
+        idle = [row for row in rows if not _is_at_work_on(row.source)]
+        # A service that ended since the rows were read has closed them, or left them for good.
+        now = queries.states(engine, [row.id for row in idle])
+        for row in idle:
+            if now.get(row.id) is State.CLAIMED:
+                yield Finding(Problem.STALE_CLAIM, row.source, row.id)
+            elif now.get(row.id) is State.DECIDED:
+                yield Finding(Problem.UNFINISHED, row.source, row.id)
+
+
+def _is_at_work_on(source: Path) -> bool:
+    """Whether the inbox that the file lies in, whichever that is, has a service."""
+    return any(lock.is_held(folder) for folder in source.parents)
+
+
+def _badly_filed(engine: sa.Engine, *, deep: bool) -> Iterator[Finding]:
+    for row in queries.records(engine, State.FILED, State.FAILED):
+        if row.destination and (problem := _problem_of(row, row.destination, deep=deep)):
+            yield Finding(problem, row.destination, row.id)
+
+
+def _problem_of(row: Record, path: Path, *, deep: bool) -> Problem | None:
+    found = regular(path)
+    if found is None:
+        return Problem.MISSING
+    if found.st_size != row.size_bytes:
+        return Problem.CHANGED
+    if not deep or row.sha256 is None:
+        return None
+    try:
+        return None if content_hash(path) == row.sha256 else Problem.CHANGED
+    except FileNotFoundError:
+        return Problem.MISSING
+    except OSError:
+        return Problem.UNREADABLE
+
+
+def _unknown(engine: sa.Engine, root: Path, database: str) -> Iterator[Finding]:
+    """What lies below a folder and belongs to no row: no hidden file, nor the database itself."""
+    kept = str(Path(database).resolve())
+    unlistable: list[Path] = []
+    for paths in _chunks(_below(root, unlistable.append)):
+        yield from _orphans(engine, [path for path in paths if not _is_apart(path, kept)])
+        yield from _leftovers(engine, paths)
+    for folder in unlistable:
+        yield Finding(Problem.UNREADABLE, folder)
+
+
+def _is_apart(path: Path, database: str) -> bool:
+    # SQLite keeps files beside it whose names begin with its own.
+    return path.name.startswith(".") or str(path).startswith(database)
+
+
+def _orphans(engine: sa.Engine, paths: Sequence[Path]) -> Iterator[Finding]:
+    known = queries.named(engine, [str(path) for path in paths if _is_text(path)])
+    for path in paths:
+        # A service may have taken back, since it was listed, what was changed under its hands.
+        if str(path) not in known and os.path.lexists(path):
+            yield Finding(Problem.ORPHAN, path)
+
+
+def _leftovers(engine: sa.Engine, paths: Sequence[Path]) -> Iterator[Finding]:
+    drafts = {path: int(name[1]) for path in paths if (name := DRAFT.fullmatch(path.name))}
+    states = queries.states(engine, list(drafts.values()))
+    for path, id in drafts.items():
+        if states.get(id) not in UNFINISHED and os.path.lexists(path):
+            yield Finding(Problem.LEFTOVER, path, id)
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a database takes it, as it does all that the service files."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _below(root: Path, on_error: Callable[[Path], None]) -> Iterator[Path]:
+    """All that is no folder; never through a link."""
+    folders = [root]
+    while folders:
+        here = folders.pop()
+        try:
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(Path(entry.path))
+                    else:
+                        yield Path(entry.path)
+        except FileNotFoundError:
+            pass  # Never made, or removed in the meantime; the rows tell whether files are missed.
+        except OSError:
+            on_error(here)
+
+
+def _recover(engine: sa.Engine, settings: Settings) -> Iterator[Repair]:
+    """What the service does when it starts, but nothing is waited for."""
+    from daemon import pipeline
+    from db.ledger import Ledger
+
+    inbox, *roots = (getattr(settings, name).resolve() for name in FOLDERS)
+    at_once = threading.Event()
+    at_once.set()
+    failure = None
+    ledger = Ledger(open_for_writing(settings.database))
+    try:
+        rows = [row for row in ledger.unfinished() if row.source.path.is_relative_to(inbox)]
+        pipeline.recover(ledger, pipeline.Folders(inbox, *roots), at_once)
+    except pipeline.Stopped as stopped:
+        failure = stopped.__cause__
+    finally:
+        ledger.close()
+    for chunk in _chunks(rows):
+        yield from _recovered(engine, chunk)
+    if failure:
+        raise ServiceError(f"Not everything could be repaired: {failure}.")
+
+
+def _recovered(engine: sa.Engine, rows: Sequence[Unfinished]) -> Iterator[Repair]:
+    """What became of rows that were between states."""
+    now = queries.states(engine, [row.id for row in rows])
+    for row in rows:
+        path = row.source.path
+        if row.id not in now:
+            done = "given back" if os.path.lexists(path) else "forgotten, for it is gone"
+            yield Repair(done, path, row.id)
+        elif now[row.id] not in UNFINISHED:
+            yield Repair("filed", path, row.id)
+
+
+def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, AT_ONCE)):
+        yield chunk
