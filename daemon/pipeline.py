@@ -30,7 +30,7 @@ from db.errors import LedgerUnavailable
 from db.ledger import Decision, Ledger, Source, Unfinished
 from trainer.bundle import Bundle, Verdict
 from trainer.errors import ImageError
-from trainer.image import Decode, DecodedImage
+from trainer.image import Decode, DecodedImage, decode
 
 log = logging.getLogger(__name__)
 
@@ -137,13 +137,13 @@ class Pipeline:
         ledger: Ledger,
         bundle: Bundle,
         model_id: int,
-        decode: Decode,
         *,
         batch_size: int,
         max_wait_ms: int,
         unsure_below: float,
         decode_workers: int,
         on_filed: Callable[[Sequence[Filed]], None],
+        decode: Decode = decode,
     ) -> None:
         self._inbox = inbox
         self._folders = folders

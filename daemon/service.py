@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from functools import partial
 
 from daemon import lock, pipeline
-from daemon.decoding import Decoders
 from daemon.errors import ServiceError
 from daemon.inbox import Inbox
 from daemon.pipeline import Folders, Pipeline
@@ -20,7 +19,6 @@ from db.engine import open_for_writing
 from db.ledger import Ledger, ModelRecord
 from trainer import bundle
 from trainer.bundle import Bundle
-from trainer.image import Decode
 
 log = logging.getLogger(__name__)
 
@@ -108,12 +106,9 @@ def serve(
             if resumed:
                 log.info("finished what was interrupted", extra={"images": resumed})
             inbox.start()
-            with Decoders(settings.decode_workers) as decoders:
-                model = _load(settings, stop)
-                line = _pipeline(
-                    settings, folders, reporter, ledger, inbox, model, decoders.decode, stop
-                )
-                _run(line, inbox, reporter, stop)
+            model = _load(settings, stop)
+            line = _pipeline(settings, folders, reporter, ledger, inbox, model, stop)
+            _run(line, inbox, reporter, stop)
         except pipeline.Stopped:
             pass  # It waited for a disk or the database; the rows say where to go on.
         finally:
@@ -152,7 +147,6 @@ def _pipeline(
     ledger: Ledger,
     inbox: Inbox,
     model: Bundle,
-    decode: Decode,
     stop: threading.Event,
 ) -> Pipeline:
     info = model.info
@@ -171,7 +165,6 @@ def _pipeline(
         ledger,
         model,
         pipeline.persist(partial(ledger.register, record), stop),
-        decode,
         batch_size=settings.batch_size,
         max_wait_ms=settings.max_wait_ms,
         unsure_below=settings.unsure_below,

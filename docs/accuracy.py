@@ -18,8 +18,9 @@ from sklearn.model_selection import StratifiedGroupKFold
 from trainer import backend, bundle, evaluation, fusion
 from trainer.cleaning import CleanData, clean
 from trainer.dataset import Example, decoded_batches, find_examples
+from trainer.graph import Graph
 from trainer.image import InputSpec, View
-from trainer.judging import Judged, Predictor
+from trainer.judging import Judged
 from trainer.logits import logit, probability
 
 backend.start()
@@ -140,7 +141,7 @@ def learnt(net: Network, data: CleanData, train: Indices, test: Indices, seed: i
         )
         # A validation part would be too small to choose an epoch by, and is better learnt from.
         model = fit(net, data, train, train, plan, lambda line: None).model
-    return logit(Predictor(model).at(test, data.pixels))
+    return logit(Graph(model).at(test, data.pixels)[0][:, 0])
 
 
 def tell(

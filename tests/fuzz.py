@@ -21,9 +21,9 @@ from pathlib import Path
 
 from PIL import ExifTags, Image
 
-from daemon.decoding import Decoders
 from tests.faces import draw_face
 from tests.helpers import encoded
+from tests.isolation import Decoders
 from trainer.errors import ImageError
 from trainer.image import HEIC, InputSpec, View, formats
 

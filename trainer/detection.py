@@ -193,16 +193,16 @@ def _decode(
 def merge(views: Sequence[Found]) -> Found:
     """Each face of a photo once, as the mean of what was found of it, weighted by the scores."""
     boxes, eyes, scores = _joined(views)
-    left = np.argsort(-scores, kind="stable")
+    left = np.ones(len(scores), bool)
+    same = _overlaps(boxes) > SAME_FACE
     faces: list[Found] = []
-    while len(left):
-        same = _overlaps(boxes[left[0]], boxes[left]) > SAME_FACE
-        same[0] = True
-        members, left = left[same], left[~same]
-        weights = scores[members] / scores[members].sum()
-        box: NDArray[np.float32] = np.einsum("n,nk->k", weights, boxes[members])
-        eye: NDArray[np.float32] = np.einsum("n,nij->ij", weights, eyes[members])
-        faces.append(Found(box[None], eye[None], scores[members[:1]]))
+    for surest in np.argsort(-scores, kind="stable"):
+        if left[surest]:
+            members = np.flatnonzero(same[surest] & left)
+            left[members] = False
+            weights = scores[members] / scores[members].sum()
+            box, eye = weights @ boxes[members], weights @ eyes[members].reshape(-1, 4)
+            faces.append(Found(box[None], eye.reshape(1, 2, 2), scores[[surest]]))
     return Found(*_joined(faces)) if faces else views[0]
 
 
@@ -216,11 +216,12 @@ def _joined(
     )
 
 
-def _overlaps(box: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Intersection over union of one box (4,) with each of `boxes` (n, 4)."""
-    corner = np.maximum(box[:2], boxes[:, :2])
-    opposite = np.minimum(box[2:], boxes[:, 2:])
-    shared = np.clip(opposite - corner, 0, None).prod(axis=1)
+def _overlaps(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Intersection over union of each box (n, 4) with each: (n, n), 1 with itself."""
+    corners = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    opposite = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    shared = np.clip(opposite - corners, 0, None).prod(axis=2)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    both: NDArray[np.float32] = shared / ((box[2:] - box[:2]).prod() + areas - shared + 1e-9)
-    return both
+    overlaps: NDArray[np.float32] = shared / (areas[:, None] + areas[None] - shared + 1e-9)
+    np.fill_diagonal(overlaps, 1)
+    return overlaps

@@ -17,7 +17,7 @@ class ImageError(TrainerError):
     """One image cannot be decoded.
 
     `code` is a stable word for programs (`empty`, `truncated`, `not_an_image`, `unsupported`,
-    `too_large`, `damaged`, `undecodable`); the text is a sentence for people.
+    `too_large`, `damaged`); the text is a sentence for people.
     """
 
     def __init__(self, code: str, detail: str) -> None:

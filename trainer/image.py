@@ -76,8 +76,7 @@ class DecodedImage:
     `pixels` is uint8 of shape (height, width, channels), 0 to 255; `width` and `height` are those
     of the whole upright image in pixels; `format` is Pillow's name of the file format. `photo`: in
     colour, with its sides in proportion, uint8 (h, w, 3), if it was asked for; `encoded` are then
-    the bytes that it came from, so that it can be had larger, unless they are MOST_ENCODED, and
-    `decoder` is what then decodes them, if that is not to be `decode`.
+    the bytes that it came from, so that it can be had larger, unless they are MOST_ENCODED.
     """
 
     pixels: NDArray[np.uint8]
@@ -86,7 +85,6 @@ class DecodedImage:
     format: str
     photo: NDArray[np.uint8] | None = None
     encoded: bytes | None = None
-    decoder: Decode | None = None
 
     def keeping(self, data: bytes) -> DecodedImage:
         """With the bytes that it came from, if they are of use and not too many."""
@@ -148,7 +146,7 @@ def larger_photo(image: DecodedImage, side: int) -> NDArray[np.uint8] | None:
     if image.encoded is None:
         return None
     try:
-        return (image.decoder or decode)(image.encoded, View(InputSpec(1, 1, 3), side)).photo
+        return decode(image.encoded, View(InputSpec(1, 1, 3), side)).photo
     except ImageError:  # It was decoded before: what can be wrong now is the size.
         return None
 

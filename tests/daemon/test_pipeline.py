@@ -57,11 +57,11 @@ class Line:
             ledger,
             self.bundle,
             ledger.register(model),
-            decode,
             batch_size=8,
             max_wait_ms=20,
             unsure_below=unsure_below,
             decode_workers=1,
+            decode=decode,
             on_filed=self.filed.extend,
         )
         inbox.start()

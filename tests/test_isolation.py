@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import threading
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,13 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from daemon.decoding import Decoders
-from daemon.errors import ServiceError
-from tests.helpers import Place, Service, encoded, jpeg, sha256, wait_until
+from tests.helpers import encoded, jpeg
+from tests.isolation import Decoders
 from tests.trainer.test_image import GRAY
-from trainer import image
 from trainer.errors import ImageError
-from trainer.image import InputSpec, View, decode, larger_photo
+from trainer.image import InputSpec, View, decode
 
 FRAIL = """
 import ctypes, os, pathlib, PIL.Image
@@ -119,61 +115,17 @@ def test_memory_has_a_limit(frail: None) -> None:
         assert decoders.decode(jpeg(), GRAY).width == 96
 
 
-def test_a_larger_photo_is_decoded_there_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Decoders(1) as decoders:
-        small = decoders.decode(jpeg("sad", 1, (900, 600)), View(GRAY.whole, 200))
-        monkeypatch.setattr(image, "decode", None)
-        large = larger_photo(small, 800)
-        assert large is not None
-        assert large.shape == (600, 900, 3)
-
-
 def test_a_process_that_cannot_start_is_no_fault_of_an_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_the_start(tmp_path, monkeypatch, "import os; os._exit(3)")
     with Decoders(1) as decoders:
         for _ in range(2):
-            with pytest.raises(ServiceError, match="cannot be started: it ended with 3"):
+            with pytest.raises(RuntimeError, match="cannot be started: it ended with 3"):
                 decoders.decode(jpeg(), GRAY)
     monkeypatch.setattr("sys.executable", str(tmp_path / "none"))
-    with pytest.raises(ServiceError, match="cannot be started: No such file"):
+    with pytest.raises(RuntimeError, match="cannot be started: No such file"):
         Decoders(1)
-
-
-def children(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for task in tasks for child in task.read_text().split()]
-
-
-def test_the_service_goes_on_and_ends_without_a_trace(place: Place, frail: None) -> None:
-    for n in range(6):
-        (place.inbox / f"good-{n}.jpg").write_bytes(jpeg("happy", n))
-    (place.inbox / "bad.jpg").write_bytes(jpeg() + b"crash")
-    dropped = place.contents()
-    with Service(place, "--settle-seconds", "0.2") as service:
-        service.wait_drained(7)
-        assert (place.row("bad.jpg")["state"], place.row("bad.jpg")["error_code"]) == (
-            "failed",
-            "undecodable",
-        )
-        decoders = children(service.process.pid)
-        assert decoders
-        for pid in decoders:  # as a terminal or systemd does at a stop, to all of a group
-            os.kill(pid, signal.SIGTERM)
-            os.kill(pid, signal.SIGINT)
-        (place.inbox / "late.jpg").write_bytes(jpeg("sad"))
-        service.wait_drained(8)
-        assert service.said().count("ended its decoder") == 1
-        service.process.kill()
-        service.process.wait()
-        wait_until(lambda: not any(map(is_alive, decoders)), "its decoders end by themselves")
-    place.assert_promise(dropped + Counter([sha256(jpeg("sad"))]))
-
-
-def is_alive(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
 
 
 def test_threads_share_few_processes() -> None:
