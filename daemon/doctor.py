@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import enum
 import os
-import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,11 +17,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from daemon import lock
 from daemon.errors import ServiceError
+from daemon.filing import DRAFT
 from daemon.identity import content_hash
-from daemon.settings import FOLDERS, Settings
+from daemon.settings import Settings
 from daemon.settling import regular
+from daemon.walking import walk
 from db import queries
-from db.engine import open_for_reading, open_for_writing, refusals
+from db.engine import open_for_writing, reading
 from db.queries import Record
 from db.schema import UNFINISHED, State
 
@@ -36,9 +36,6 @@ T = TypeVar("T")
 
 AT_ONCE = 500
 """Rows or files that are asked for with one query."""
-
-DRAFT = re.compile(r"\.moodsort-(\d{1,18})\.part")
-"""The name of a copy that is not finished, with the id of its row."""
 
 
 class Problem(enum.StrEnum):
@@ -96,7 +93,7 @@ def examine(settings: Settings, *, deep: bool) -> Iterator[Finding]:
     Raises:
         LedgerError: the database cannot be read.
     """
-    with _reading(settings.database) as engine:
+    with reading(settings.database) as engine:
         yield from _interrupted(engine)
         yield from _badly_filed(engine, deep=deep)
         for root in _roots(settings):
@@ -110,7 +107,7 @@ def repair(settings: Settings) -> Iterator[Repair]:
         InboxHeld: a service is at work, and would do it itself.
         ServiceError, LedgerError: it cannot be done; the text says why.
     """
-    with _reading(settings.database) as engine, lock.hold(settings.inbox.resolve()):
+    with reading(settings.database) as engine, lock.hold(settings.inbox.resolve()):
         yield from _recover(engine, settings)
         for root in _roots(settings):
             for finding in _unknown(engine, root, settings.database):
@@ -119,19 +116,9 @@ def repair(settings: Settings) -> Iterator[Repair]:
                     yield Repair("removed", finding.path, finding.id)
 
 
-@contextmanager
-def _reading(database: str) -> Iterator[sa.Engine]:
-    engine = open_for_reading(database)
-    try:
-        with refusals(database):
-            yield engine
-    finally:
-        engine.dispose()
-
-
 def _roots(settings: Settings) -> list[Path]:
     """Where filed files lie, none inside another; `unsure`, if it is not used, may be anywhere."""
-    inbox, *roots = (getattr(settings, name).resolve() for name in FOLDERS)
+    inbox, *roots = settings.folders.values()
     return [
         root
         for root in sorted(set(roots))
@@ -184,7 +171,14 @@ def _unknown(engine: sa.Engine, root: Path, database: str) -> Iterator[Finding]:
     """What lies below a folder and belongs to no row: no hidden file, nor the database itself."""
     kept = str(Path(database).resolve())
     unlistable: list[Path] = []
-    for paths in _chunks(_below(root, unlistable.append)):
+
+    def note(folder: Path, error: OSError) -> None:
+        # One that is not there was never made, or is gone: the rows tell whether files are missed.
+        if not isinstance(error, FileNotFoundError):
+            unlistable.append(folder)
+
+    for entries in _chunks(walk(root, on_error=note)):
+        paths = [Path(entry.path) for entry in entries]
         yield from _orphans(engine, [path for path in paths if not _is_apart(path, kept)])
         yield from _leftovers(engine, paths)
     for folder in unlistable:
@@ -221,37 +215,19 @@ def _is_text(path: Path) -> bool:
     return True
 
 
-def _below(root: Path, on_error: Callable[[Path], None]) -> Iterator[Path]:
-    """All that is no folder; never through a link."""
-    folders = [root]
-    while folders:
-        here = folders.pop()
-        try:
-            with os.scandir(here) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(Path(entry.path))
-                    else:
-                        yield Path(entry.path)
-        except FileNotFoundError:
-            pass  # Never made, or removed in the meantime; the rows tell whether files are missed.
-        except OSError:
-            on_error(here)
-
-
 def _recover(engine: sa.Engine, settings: Settings) -> Iterator[Repair]:
     """What the service does when it starts, but nothing is waited for."""
     from daemon import pipeline
     from db.ledger import Ledger
 
-    inbox, *roots = (getattr(settings, name).resolve() for name in FOLDERS)
+    folders = pipeline.Folders(**settings.folders)
     at_once = threading.Event()
     at_once.set()
     failure = None
     ledger = Ledger(open_for_writing(settings.database))
     try:
-        rows = [row for row in ledger.unfinished() if row.source.path.is_relative_to(inbox)]
-        pipeline.recover(ledger, pipeline.Folders(inbox, *roots), at_once)
+        rows = [row for row in ledger.unfinished() if row.source.path.is_relative_to(folders.inbox)]
+        pipeline.recover(ledger, folders, at_once)
     except pipeline.Stopped as stopped:
         failure = stopped.__cause__
     finally:

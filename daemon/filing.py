@@ -32,6 +32,9 @@ LONGEST_NAME = 255
 OWN_PREFIX = ".moodsort-"
 """How files of the service's own begin; they are never taken for images."""
 
+DRAFT = re.compile(re.escape(OWN_PREFIX) + r"(\d{1,18})\.part")
+"""The name of a copy that is not finished, with the id of its row."""
+
 BIDI_CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Marks that can make a name read as another (Unicode Standard Annex 9)."""
 

@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from watchdog.observers import Observer
 
 from daemon.errors import ServiceError
 from daemon.settling import SettledFile, SettleTracker, regular
+from daemon.walking import walk
 
 log = logging.getLogger(__name__)
 
@@ -249,7 +250,12 @@ class Inbox:
         return not (self._scans or self._tracker or self._in_flight)
 
     def _walk(self, folder: Path) -> Iterator[os.DirEntry[str]]:
-        return walk(folder, recursive=self._recursive, on_error=self._report_unlistable)
+        return walk(
+            folder,
+            recursive=self._recursive,
+            skip=_is_ignored,
+            on_error=self._report_unlistable,
+        )
 
     def _report_unlistable(self, folder: Path, error: OSError) -> None:
         if not folder.exists():
@@ -365,31 +371,8 @@ def count_files(folder: Path, *, recursive: bool, most_seconds: float) -> int | 
     """Files in an inbox that are to be taken; None where counting takes longer than that."""
     end = time.monotonic() + most_seconds
     total = 0
-    for entry in walk(folder, recursive=recursive):
+    for entry in walk(folder, recursive=recursive, skip=_is_ignored):
         total += entry.is_file(follow_symlinks=False)
         if time.monotonic() > end:
             return None
     return total
-
-
-def walk(
-    folder: Path,
-    *,
-    recursive: bool,
-    on_error: Callable[[Path, OSError], None] = lambda folder, error: None,
-) -> Iterator[os.DirEntry[str]]:
-    """All that is to be looked at below a folder and is no folder; never through a link."""
-    folders = [folder]
-    while folders:
-        here = folders.pop()
-        try:
-            with os.scandir(here) as entries:
-                for entry in entries:
-                    if _is_ignored(entry.name):
-                        continue
-                    if not entry.is_dir(follow_symlinks=False):
-                        yield entry
-                    elif recursive:
-                        folders.append(Path(entry.path))
-        except OSError as error:
-            on_error(here, error)

@@ -70,7 +70,7 @@ def make_folders(settings: Settings) -> Folders:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ServiceError(f"The folder {folder} cannot be made: {error.strerror}.") from None
-    return Folders(*(folder.resolve() for folder in wanted))
+    return Folders(**settings.folders)
 
 
 def serve(

@@ -115,6 +115,11 @@ class Settings:
     )
 
     @property
+    def folders(self) -> dict[str, Path]:
+        """FOLDERS by name, as absolute paths without links."""
+        return {name: Path(getattr(self, name)).resolve() for name in FOLDERS}
+
+    @property
     def face_limits(self) -> FaceLimits:
         """Which faces count, as the trainer takes it."""
         from trainer.faces import FaceLimits
@@ -263,7 +268,7 @@ def _anchor(name: str, value: Any, folder: Path) -> Any:
 
 def _require_apart(settings: Settings) -> None:
     """Files must not go in circles: no folder twice, nothing that is written inside the inbox."""
-    folders = {name: Path(getattr(settings, name)).resolve() for name in FOLDERS}
+    folders = settings.folders
     if not settings.unsure_below:
         del folders["unsure"]  # It is not used.
     for one, other in combinations(folders, 2):

@@ -7,7 +7,6 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +17,7 @@ import click
 from db.text import one_line
 
 if TYPE_CHECKING:
-    import sqlalchemy as sa
+    pass
 
 TABLE_ROWS = 20
 """Rows that a table shows where no limit is given."""
@@ -77,11 +76,12 @@ def results(
     form: str | None,
 ) -> None:
     """Show decisions, newest first."""
+    from db.engine import reading
     from db.queries import Filter, find
 
     if limit is None and form is None:
         limit = TABLE_ROWS
-    with _reading(database) as engine:
+    with reading(database) as engine:
         rows = find(engine, Filter(label, state, since, limit), with_faces=faces)
         if form == "json":
             _print_json(rows)
@@ -97,8 +97,9 @@ def results(
 def stats(database: str, as_json: bool) -> None:
     """Show how many images were decided, and how."""
     from db import queries
+    from db.engine import reading
 
-    with _reading(database) as engine:
+    with reading(database) as engine:
         totals = queries.stats(engine)
     if as_json:
         click.echo(json.dumps({name: _plain(value) for name, value in asdict(totals).items()}))
@@ -117,18 +118,6 @@ def stats(database: str, as_json: bool) -> None:
         click.echo(f"  {code:14} {count}")
     if totals.last_filed_at:
         click.echo(f"last    {_local(totals.last_filed_at)}")
-
-
-@contextmanager
-def _reading(database: str) -> Iterator[sa.Engine]:
-    from db.engine import open_for_reading, refusals
-
-    engine = open_for_reading(database)
-    try:
-        with refusals(database):
-            yield engine
-    finally:
-        engine.dispose()
 
 
 def _print_json(rows: Iterator[dict[str, Any]]) -> None:

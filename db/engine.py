@@ -165,6 +165,21 @@ def _migrate(connection: sa.Connection, version: str | None, database: str) -> N
 
 
 @contextmanager
+def reading(database: str) -> Iterator[sa.Engine]:
+    """Open a database for queries, and close it.
+
+    Raises:
+        LedgerError: it is missing, of another version, or cannot be read.
+    """
+    engine = open_for_reading(database)
+    try:
+        with refusals(database):
+            yield engine
+    finally:
+        engine.dispose()
+
+
+@contextmanager
 def refusals(database: str) -> Iterator[None]:
     """What SQLAlchemy and the drivers say, as one of this package's errors."""
     try:
