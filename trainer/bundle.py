@@ -28,7 +28,7 @@ from trainer.fusion import Fusion
 from trainer.image import DecodedImage, InputSpec, View
 from trainer.judging import FaceJudge, Judged, Predictor
 from trainer.logits import probability
-from trainer.stored import KERAS, LITE, StoredNetwork
+from trainer.stored import StoredNetwork, file_names
 
 if TYPE_CHECKING:
     from trainer.gradcam import Explainer
@@ -39,11 +39,8 @@ MODEL_FILE = "model.keras"
 FACES_FILE = "faces.keras"
 DETECTOR_FILE = "detector.keras"
 MODEL_FILES = tuple(
-    name
-    for file in (MODEL_FILE, FACES_FILE, DETECTOR_FILE)
-    for name in (file, str(Path(file).with_suffix(LITE)))
+    name for file in (MODEL_FILE, FACES_FILE, DETECTOR_FILE) for name in file_names(file)
 )
-"""Each network is there twice: as Keras saves it, and as LiteRT runs it without a GPU."""
 INFO_FILE = "bundle.json"
 
 SHIPPED = "default"
@@ -79,8 +76,7 @@ class BundleInfo:
     by name. `faces` judges faces, which the detector finds, and whole images where there is none,
     unless there is `whole`, which judges whole images; at least one of the two is there. `fusion`
     says what both together make of an image with faces. `metrics`: by part of the split. `data`:
-    images and fingerprint of each
-    part.
+    images and fingerprint of each part.
     """
 
     format: int
@@ -108,6 +104,11 @@ class BundleInfo:
     def stages(self) -> list[Stage]:
         """Those that are there."""
         return [stage for stage in (self.faces, self.whole) if stage]
+
+    @property
+    def networks(self) -> list[str]:
+        """The files of its networks, as Keras saves them."""
+        return [stage.file for stage in self.stages] + ([DETECTOR_FILE] if self.faces else [])
 
     @property
     def view(self) -> View:
@@ -139,9 +140,6 @@ class BundleInfo:
             files = [stage.file for stage in (faces, whole) if stage]
             if len(set(files)) < len(files) or not set(files) <= {MODEL_FILE, FACES_FILE}:
                 raise ValueError(f"its networks are in {' and '.join(files)}")
-            stems = {Path(name).stem for name in (*files, *([DETECTOR_FILE] if faces else []))}
-            if set(raw["files"]) != {f"{stem}{kind}" for stem in stems for kind in (KERAS, LITE)}:
-                raise ValueError(f"its files are {', '.join(raw['files'])}")
             if not 0 < raw["threshold"] < 1:
                 raise ValueError("the threshold is out of range")
             parts = {
@@ -150,9 +148,12 @@ class BundleInfo:
                 "whole": whole,
                 "fusion": Fusion(**raw["fusion"]) if raw["fusion"] else None,
             }
-            return cls(**{field.name: raw[field.name] for field in fields(cls)} | parts)
+            info = cls(**{field.name: raw[field.name] for field in fields(cls)} | parts)
+            if set(info.files) != {name for file in info.networks for name in file_names(file)}:
+                raise ValueError(f"its files are {', '.join(info.files)}")
         except (KeyError, TypeError) as error:
             raise ValueError(f"missing or wrong: {error}") from None
+        return info
 
 
 def _stage(raw: Mapping[str, Any] | None) -> Stage | None:
@@ -305,8 +306,7 @@ def load(where: str, limits: FaceLimits = FaceLimits()) -> Bundle:
         BundleError: it is missing, damaged, not what its hash says, or of another format.
     """
     with _folder(where) as folder:
-        info, sha256 = _verify(folder, where)
-        stored = {file: _stored(folder, file) for file in _networks(info)}
+        info, sha256, stored = _verified(folder, where)
     try:
         stages = {
             stage.file: Predictor(stored[stage.file], stage.temperature) for stage in info.stages
@@ -330,14 +330,8 @@ def load(where: str, limits: FaceLimits = FaceLimits()) -> Bundle:
     )
 
 
-def _networks(info: BundleInfo) -> list[str]:
-    """The files of its networks, as Keras saves them."""
-    return [stage.file for stage in info.stages] + ([DETECTOR_FILE] if info.faces else [])
-
-
 def _stored(folder: Path, file: str) -> StoredNetwork:
-    path = folder / file
-    return StoredNetwork(path.read_bytes(), path.with_suffix(LITE).read_bytes())
+    return StoredNetwork(*((folder / name).read_bytes() for name in file_names(file)))
 
 
 def save(folder: Path, bundle: Bundle, extras: Mapping[str, bytes]) -> None:
@@ -355,8 +349,7 @@ def save(folder: Path, bundle: Bundle, extras: Mapping[str, bytes]) -> None:
             draft = Path(temporary) / "bundle"
             draft.mkdir()
             models = _model_files(bundle)
-            hashes = {name: hashlib.sha256(content).hexdigest() for name, content in models.items()}
-            info = replace(bundle.info, files=hashes)
+            info = replace(bundle.info, files=_hashes(models))
             (draft / INFO_FILE).write_text(info.to_json())
             extras = {**extras, **models}
             for name, content in extras.items():
@@ -370,11 +363,15 @@ def _model_files(bundle: Bundle) -> dict[str, bytes]:
     """The files of its networks by name."""
     files: dict[str, bytes] = {}
     if bundle.faces and bundle.info.faces:
-        files |= bundle.faces.predict.network.files(Path(bundle.info.faces.file).stem)
-        files |= bundle.faces.finder.network.files(Path(DETECTOR_FILE).stem)
+        files |= bundle.faces.predict.network.files(bundle.info.faces.file)
+        files |= bundle.faces.finder.network.files(DETECTOR_FILE)
     if bundle.whole and bundle.info.whole:
-        files |= bundle.whole.network.files(Path(bundle.info.whole.file).stem)
+        files |= bundle.whole.network.files(bundle.info.whole.file)
     return files
+
+
+def _hashes(files: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 
 def require_new(folder: Path) -> None:
@@ -425,32 +422,30 @@ def _unzip(archive: Path, to: Path) -> None:
         raise BundleError(f"{archive} is no model bundle: {error}.") from None
 
 
-def _verify(folder: Path, where: str) -> tuple[BundleInfo, str]:
-    """What the bundle says of itself, and the hash that stands for all of it."""
+def _verified(folder: Path, where: str) -> tuple[BundleInfo, str, dict[str, StoredNetwork]]:
+    """What the bundle says of itself, the hash that stands for all of it, and its networks."""
     try:
         text = (folder / INFO_FILE).read_bytes()
         info = BundleInfo.from_json(text.decode())
-        found = {name: _hash(folder / name) for name in info.files}
+        stored = {file: _stored(folder, file) for file in info.networks}
     except FileNotFoundError as error:
         name = Path(error.filename).name
         raise BundleError(f"{where} is no model bundle: {name} is missing.") from None
     except (OSError, ValueError) as error:
         raise BundleError(f"The model bundle {where} cannot be used: {error}.") from None
+    found: dict[str, str] = {}
+    for file, network in stored.items():
+        found |= _hashes(network.files(file))
     for name, sha256 in info.files.items():
         if found[name] != sha256:
             raise BundleError(
                 f"The model bundle {where} is damaged or was changed: "
                 f"{name} does not have the hash that {INFO_FILE} names."
             )
-    return info, hashlib.sha256(text).hexdigest()
+    return info, hashlib.sha256(text).hexdigest(), stored
 
 
 def face_finder(limits: FaceLimits = FaceLimits()) -> FaceFinder:
     """What finds the faces that networks learn from; it comes with moodsort."""
     with _folder(SHIPPED) as folder:
         return FaceFinder(Detector(_stored(folder, DETECTOR_FILE)), limits)
-
-
-def _hash(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

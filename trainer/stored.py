@@ -17,8 +17,10 @@ from trainer.errors import BundleError
 from trainer.graph import Graph
 from trainer.lite import Lite, convert
 
-KERAS, LITE = ".keras", ".tflite"
-"""The endings of the two files that a network has."""
+
+def file_names(keras: str) -> tuple[str, str]:
+    """The two files of a network: as Keras saves it, and as LiteRT runs it without a GPU."""
+    return keras, str(Path(keras).with_suffix(".tflite"))
 
 
 class Runner(Protocol):
@@ -49,14 +51,14 @@ class StoredNetwork:
     ) -> StoredNetwork:
         """A Keras model; `shape` of an image where the model leaves that open. See `convert`."""
         with tempfile.TemporaryDirectory(prefix="moodsort-") as folder:
-            path = Path(folder) / f"network{KERAS}"
+            path = Path(folder) / "network.keras"
             model.save(path)
             lite = convert(model, shape or tuple(model.input_shape[1:]), int8=int8)
             return cls(path.read_bytes(), lite)
 
-    def files(self, stem: str) -> Mapping[str, bytes]:
-        """Its files by name."""
-        return {f"{stem}{KERAS}": self.keras, f"{stem}{LITE}": self.lite}
+    def files(self, keras: str) -> Mapping[str, bytes]:
+        """Its files by name, of which `keras` is the one that Keras saves."""
+        return dict(zip(file_names(keras), (self.keras, self.lite), strict=True))
 
     @cached_property
     def runner(self) -> Runner:
@@ -83,7 +85,7 @@ class StoredNetwork:
         import keras
 
         with tempfile.TemporaryDirectory(prefix="moodsort-") as folder:
-            path = Path(folder) / f"network{KERAS}"
+            path = Path(folder) / "network.keras"
             path.write_bytes(self.keras)
             try:
                 return keras.saving.load_model(path, compile=False, safe_mode=True)

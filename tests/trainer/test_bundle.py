@@ -187,6 +187,10 @@ FUSION = {"faces": 1.0, "whole": 1.0, "bias": 0.0}
         ({"fusion": FUSION}, "a fusion is of two networks"),
         ({"whole": STAGE | {"file": "faces.keras"}}, "a fusion is of two networks"),
         ({"whole": STAGE, "fusion": FUSION}, r"its networks are in model\.keras and model\.keras"),
+        (
+            {"whole": STAGE | {"file": "faces.keras"}, "fusion": {"faces": 1.0}},
+            "missing or wrong",
+        ),
     ],
 )
 def test_a_bundle_of_another_kind_is_refused(copy: Path, changes: dict, sentence: str) -> None:
