@@ -143,7 +143,7 @@ class FaceFinder:
         if not self.enabled:
             return sights
         first, second, third, fourth = VIEWS
-        self._look(sights, first, lambda sight: not sight.is_small)
+        self._look(sights, first, lambda sight: True)
         self._look(sights, second, self._may_have_more)
         for i in self._look(sights, third, self._hinting_at_more):
             if sights[i].small.sum() >= CROWD:
@@ -153,8 +153,8 @@ class FaceFinder:
     def _look(
         self, sights: list[Sight], side: int, worth_it: Callable[[Sight], bool]
     ) -> Sequence[int]:
-        """Look for faces where it is worth it, and say where that was."""
-        rows = [i for i, sight in enumerate(sights) if worth_it(sight)]
+        """Look for faces where it is worth it, never in what is small, and say where that was."""
+        rows = [i for i, sight in enumerate(sights) if not sight.is_small and worth_it(sight)]
         for i, sight in zip(rows, self._seen([sights[i] for i in rows], side), strict=True):
             sights[i] = sight
         return rows
@@ -175,8 +175,6 @@ class FaceFinder:
         return replace(sight, faces=merge([sight.faces, *faces]))
 
     def _may_have_more(self, sight: Sight) -> bool:
-        if sight.is_small:
-            return False
         enough = ALONE if len(sight.faces) == 1 else LARGE
         return not (self._sure(sight) & (sight.sides >= enough)).any()
 
