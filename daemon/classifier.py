@@ -14,7 +14,7 @@ from daemon.settling import is_being_written, regular
 from db.ledger import FaceRecord
 from trainer.bundle import Bundle, Verdict
 from trainer.errors import ImageError
-from trainer.image import Decode, DecodedImage, View, decode
+from trainer.image import DecodedImage, View, decode
 
 MAX_BYTES = 256 * 1024**2
 """A larger file is refused unread: no photo is, and each worker holds one in memory."""
@@ -43,7 +43,7 @@ class Photo:
         return replace(self, outcome=self.outcome.without_pixels())
 
 
-def read(path: Path, view: View, decode: Decode = decode) -> Photo:
+def read(path: Path, view: View) -> Photo:
     """Read and decode one file; an image that cannot be decoded is an outcome, not an error.
 
     Raises:
@@ -58,7 +58,7 @@ def read(path: Path, view: View, decode: Decode = decode) -> Photo:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode) or is_being_written(path):
             raise Unsettled
-        digest, outcome = _read(descriptor, before.st_size, view, decode)
+        digest, outcome = _read(descriptor, before.st_size, view)
         after = os.fstat(descriptor)
     except OSError as error:
         return _unreadable(path, error)
@@ -81,9 +81,7 @@ def face_records(verdict: Verdict) -> list[FaceRecord]:
     return [FaceRecord(**asdict(f.box), score=f.score, p_sad=f.p_sad) for f in verdict.faces]
 
 
-def _read(
-    descriptor: int, size: int, view: View, decode: Decode
-) -> tuple[str | None, DecodedImage | ImageError]:
+def _read(descriptor: int, size: int, view: View) -> tuple[str | None, DecodedImage | ImageError]:
     if size > MAX_BYTES:
         limit = MAX_BYTES // 1024**2
         return None, ImageError("too_large", f"The file is larger than {limit} MiB.")

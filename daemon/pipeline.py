@@ -30,7 +30,7 @@ from db.errors import LedgerUnavailable
 from db.ledger import Decision, Ledger, Source, Unfinished
 from trainer.bundle import Bundle, Verdict
 from trainer.errors import ImageError
-from trainer.image import Decode, DecodedImage, decode
+from trainer.image import DecodedImage
 
 log = logging.getLogger(__name__)
 
@@ -143,14 +143,12 @@ class Pipeline:
         unsure_below: float,
         decode_workers: int,
         on_filed: Callable[[Sequence[Filed]], None],
-        decode: Decode = decode,
     ) -> None:
         self._inbox = inbox
         self._folders = folders
         self._ledger = ledger
         self._bundle = bundle
         self._model_id = model_id
-        self._decode_image = decode
         self._batch_size = batch_size
         self._max_wait = max_wait_ms / 1000
         self._decode_workers = decode_workers
@@ -237,9 +235,7 @@ class Pipeline:
         photos: dict[int, Photo] = {}
         for claim in claims:
             with contextlib.suppress(Unsettled):
-                photos[claim.id] = classifier.read(
-                    claim.file.path, self._bundle.info.view, self._decode_image
-                )
+                photos[claim.id] = classifier.read(claim.file.path, self._bundle.info.view)
         if self._bundle.in_batches:
             read = {id: _Read(photo, None) for id, photo in photos.items()}
         else:
@@ -289,7 +285,10 @@ class Pipeline:
         """Each photo with what is said of it."""
         left = [one.photo for one in read if one.verdict is None]
         said = iter(classifier.judge(self._bundle, left))
-        return [(one.photo.without_pixels(), one.verdict or next(said)) for one in read]
+        return [
+            (one.photo, one.verdict) if one.verdict else (one.photo.without_pixels(), next(said))
+            for one in read
+        ]
 
     def _filing(self) -> None:
         while (batch := self._get(self._judged)) is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -94,10 +93,6 @@ class DecodedImage:
     def without_pixels(self) -> DecodedImage:
         """What is known of it, without what it shows."""
         return replace(self, pixels=self.pixels[:0], photo=None, encoded=None)
-
-
-Decode = Callable[[bytes, View], DecodedImage]
-"""What does as `decode` does, perhaps elsewhere."""
 
 
 def decode(data: bytes, view: View) -> DecodedImage:

@@ -16,7 +16,7 @@ from PIL import Image
 from tests.daemon.test_pipeline import Line
 from tests.helpers import Place, Service, encoded, jpeg, sha256
 from trainer.bundle import Bundle
-from trainer.image import Decode, DecodedImage, View, decode
+from trainer.image import DecodedImage, View, decode
 
 
 @pytest.fixture(scope="module")
@@ -184,38 +184,57 @@ def test_an_immutable_file_stays_and_the_rest_goes_on(
     assert caplog.text.count("left alone: it may not be moved away") == 1
 
 
-def at_the_first_decoding(what: Callable[[], object]) -> Decode:
-    """A decoder of images that first lets something happen, once."""
-    to_do = [what]
-
-    def decode_then(data: bytes, view: View) -> DecodedImage:
-        while to_do:
-            to_do.pop()()
-        return decode(data, view)
-
-    return decode_then
+AtTheFirstDecoding = Callable[[Callable[[], object]], None]
 
 
-def test_a_file_that_is_removed_while_it_is_read(line: Line, place: Place) -> None:
+@pytest.fixture
+def at_the_first_decoding(monkeypatch: pytest.MonkeyPatch) -> AtTheFirstDecoding:
+    """Let something happen before the service decodes an image, once."""
+
+    def before(what: Callable[[], object]) -> None:
+        to_do = [what]
+
+        def decode_then(data: bytes, view: View) -> DecodedImage:
+            while to_do:
+                to_do.pop()()
+            return decode(data, view)
+
+        monkeypatch.setattr("daemon.classifier.decode", decode_then)
+
+    return before
+
+
+def test_a_file_that_is_removed_while_it_is_read(
+    line: Line, place: Place, at_the_first_decoding: AtTheFirstDecoding
+) -> None:
     path = line.drop("a.jpg", jpeg())
-    line.run(decode=at_the_first_decoding(path.unlink))
+    at_the_first_decoding(path.unlink)
+    line.run()
     assert (place.rows(), place.filed(), place.files(place.inbox)) == ([], [], [])
 
 
-def test_a_file_that_is_replaced_while_it_is_read(line: Line, place: Place) -> None:
+def test_a_file_that_is_replaced_while_it_is_read(
+    line: Line, place: Place, at_the_first_decoding: AtTheFirstDecoding
+) -> None:
     path, other = line.drop("a.jpg", jpeg()), place.root / "other"
     other.write_bytes(jpeg("sad", 5, (120, 90)))
-    line.run(decode=at_the_first_decoding(lambda: other.rename(path)))
+    at_the_first_decoding(lambda: other.rename(path))
+    line.run()
     place.assert_promise(Counter([sha256(jpeg("sad", 5, (120, 90)))]))
 
 
-def test_a_file_that_is_written_to_while_it_is_read(line: Line, place: Place) -> None:
+def test_a_file_that_is_written_to_while_it_is_read(
+    line: Line, place: Place, at_the_first_decoding: AtTheFirstDecoding
+) -> None:
     path = line.drop("a.jpg", jpeg())
-    line.run(decode=at_the_first_decoding(lambda: path.write_bytes(jpeg("sad", 6))))
+    at_the_first_decoding(lambda: path.write_bytes(jpeg("sad", 6)))
+    line.run()
     place.assert_promise(Counter([sha256(jpeg("sad", 6))]))
 
 
-def test_a_folder_that_takes_the_name_of_a_file(line: Line, place: Place) -> None:
+def test_a_folder_that_takes_the_name_of_a_file(
+    line: Line, place: Place, at_the_first_decoding: AtTheFirstDecoding
+) -> None:
     path = line.drop("a.jpg", jpeg())
 
     def swap() -> None:
@@ -223,7 +242,8 @@ def test_a_folder_that_takes_the_name_of_a_file(line: Line, place: Place) -> Non
         path.mkdir()
         (path / "within.jpg").write_bytes(jpeg("sad", 7))
 
-    line.run(decode=at_the_first_decoding(swap))
+    at_the_first_decoding(swap)
+    line.run()
     place_after = [file.relative_to(place.inbox) for file in place.files(place.inbox)]
     assert place_after == [Path("a.jpg/within.jpg")]
     assert (place.rows(), place.filed()) == ([], [])

@@ -19,7 +19,6 @@ from db.ledger import Ledger, ModelRecord
 from tests.faces import MOODS, draw_face
 from tests.helpers import Place, encoded, jpeg, wait_until
 from trainer.bundle import Bundle, Verdict
-from trainer.image import Decode, decode
 
 
 @dataclass
@@ -40,7 +39,7 @@ class Line:
         said = classifier.judge(self.bundle, photos)
         return [verdict for verdict in said if isinstance(verdict, Verdict)]
 
-    def run(self, unsure_below: float = 0.0, decode: Decode = decode) -> None:
+    def run(self, unsure_below: float = 0.0) -> None:
         """File all that was dropped."""
         place = self.place
         folders = Folders(place.inbox, place.happy, place.sad, place.failed, place.unsure)
@@ -61,7 +60,6 @@ class Line:
             max_wait_ms=20,
             unsure_below=unsure_below,
             decode_workers=1,
-            decode=decode,
             on_filed=self.filed.extend,
         )
         inbox.start()
