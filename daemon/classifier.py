@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from daemon.identity import Identity, identity
 from daemon.settling import is_being_written, regular
-from db.ledger import FaceRecord
 from trainer.bundle import Bundle, Verdict
 from trainer.errors import ImageError
 from trainer.image import DecodedImage, View, decode
@@ -49,6 +49,30 @@ def read(path: Path, view: View) -> Photo:
     Raises:
         Unsettled: it is gone, no regular file, or being changed.
     """
+    return _examine(path, partial(decode, view=view))
+
+
+def refuse(path: Path, reason: ImageError) -> Photo:
+    """A file whose image is not decoded, for a reason that is known before.
+
+    Raises:
+        Unsettled: as `read`.
+    """
+
+    def decoded(data: bytes) -> DecodedImage:
+        raise reason
+
+    return _examine(path, decoded)
+
+
+def judge(bundle: Bundle, photos: Sequence[Photo]) -> list[Verdict | ImageError]:
+    """One verdict a photo, in order; what made a photo undecodable stands in its place."""
+    images = [p.outcome for p in photos if isinstance(p.outcome, DecodedImage)]
+    verdicts = iter(bundle.classify(images))
+    return [p.outcome if isinstance(p.outcome, ImageError) else next(verdicts) for p in photos]
+
+
+def _examine(path: Path, decoded: Callable[[bytes], DecodedImage]) -> Photo:
     try:
         # Never through a link that took the file's name, never waiting for a FIFO's other end.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -58,7 +82,7 @@ def read(path: Path, view: View) -> Photo:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode) or is_being_written(path):
             raise Unsettled
-        digest, outcome = _read(descriptor, before.st_size, view)
+        digest, outcome = _read(descriptor, before.st_size, decoded)
         after = os.fstat(descriptor)
     except OSError as error:
         return _unreadable(path, error)
@@ -69,19 +93,9 @@ def read(path: Path, view: View) -> Photo:
     return Photo(path, identity(after), digest, outcome)
 
 
-def judge(bundle: Bundle, photos: Sequence[Photo]) -> list[Verdict | ImageError]:
-    """One verdict a photo, in order; what made a photo undecodable stands in its place."""
-    images = [p.outcome for p in photos if isinstance(p.outcome, DecodedImage)]
-    verdicts = iter(bundle.classify(images))
-    return [p.outcome if isinstance(p.outcome, ImageError) else next(verdicts) for p in photos]
-
-
-def face_records(verdict: Verdict) -> list[FaceRecord]:
-    """The faces of a verdict as they are recorded, in its order."""
-    return [FaceRecord(**asdict(f.box), score=f.score, p_sad=f.p_sad) for f in verdict.faces]
-
-
-def _read(descriptor: int, size: int, view: View) -> tuple[str | None, DecodedImage | ImageError]:
+def _read(
+    descriptor: int, size: int, decoded: Callable[[bytes], DecodedImage]
+) -> tuple[str | None, DecodedImage | ImageError]:
     if size > MAX_BYTES:
         limit = MAX_BYTES // 1024**2
         return None, ImageError("too_large", f"The file is larger than {limit} MiB.")
@@ -89,7 +103,7 @@ def _read(descriptor: int, size: int, view: View) -> tuple[str | None, DecodedIm
         data = file.read()
     digest = hashlib.sha256(data).hexdigest()
     try:
-        return digest, decode(data, view)
+        return digest, decoded(data)
     except ImageError as error:
         return digest, error
 

@@ -13,7 +13,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -233,8 +233,6 @@ def _read(path: Path, view: View) -> Photo:
 
 
 def _print_verdict(path: Path, verdict: Verdict | ImageError, *, as_json: bool) -> None:
-    from daemon import classifier
-
     name = printable(path)
     if isinstance(verdict, ImageError):
         row: dict[str, Any] = {
@@ -250,7 +248,7 @@ def _print_verdict(path: Path, verdict: Verdict | ImageError, *, as_json: bool) 
             "probability": verdict.probability,
             "p_sad": verdict.p_sad,
             "decided_by": verdict.decided_by,
-            "faces": [asdict(face) for face in classifier.face_records(verdict)],
+            "faces": [face.flat() for face in verdict.faces],
         }
         text = f"{name}: {verdict.label} {verdict.probability:.3f}"
     click.echo(json.dumps(row) if as_json else one_line(text))

@@ -14,20 +14,21 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from daemon import classifier, filing
-from daemon.classifier import Photo, Unsettled
+from daemon.classifier import Photo
 from daemon.filing import Move, Outcome
 from daemon.identity import Identity
 from daemon.inbox import Inbox
+from daemon.reading import Read, Readers
 from daemon.settling import SettledFile
 from db.errors import LedgerUnavailable
-from db.ledger import Decision, Ledger, Source, Unfinished
+from db.ledger import Decision, FaceRecord, Ledger, Source, Unfinished
 from trainer.bundle import Bundle, Verdict
 from trainer.errors import ImageError
 from trainer.image import DecodedImage
@@ -43,7 +44,7 @@ BATCHES_AHEAD = 2
 """Batches that may wait between two stages."""
 
 AT_ONCE = 16
-"""Files that one thread reads and judges at once: with more, little is left to share out.
+"""Files that one process reads and judges at once: with more, little is left to share out.
 
 One network looks at all of them before the next does, and so stays in the cache. Measured, judging
 takes 6.4 ms an image one by one, 5.8 by eight, 5.6 by 16.
@@ -91,19 +92,11 @@ class _Claim:
 
 
 @dataclass(frozen=True)
-class _Read:
-    """A photo, and what is said of it if that is already known."""
-
-    photo: Photo
-    verdict: Verdict | ImageError | None
-
-
-@dataclass(frozen=True)
 class _Reading:
-    """Claimed files that a thread reads one after the other; None: the file is not settled."""
+    """Claimed files that a process reads one after the other."""
 
     claims: Sequence[_Claim]
-    read: Future[list[_Read | None]]
+    read: Future[list[Read | None]]
 
 
 @dataclass(frozen=True)
@@ -136,26 +129,25 @@ class Pipeline:
         folders: Folders,
         ledger: Ledger,
         bundle: Bundle,
+        readers: Readers,
         model_id: int,
         *,
         batch_size: int,
         max_wait_ms: int,
         unsure_below: float,
-        decode_workers: int,
         on_filed: Callable[[Sequence[Filed]], None],
     ) -> None:
         self._inbox = inbox
         self._folders = folders
         self._ledger = ledger
         self._bundle = bundle
+        self._readers = readers
         self._model_id = model_id
         self._batch_size = batch_size
         self._max_wait = max_wait_ms / 1000
-        self._decode_workers = decode_workers
         self._unsure_below = unsure_below
         self._on_filed = on_filed
         self._stopping = threading.Event()
-        self._readers = ThreadPoolExecutor(decode_workers, thread_name_prefix="read")
         self._claimed: queue.Queue[Sequence[_Reading] | None] = queue.Queue(BATCHES_AHEAD)
         self._judged: queue.Queue[_Batch | None] = queue.Queue(BATCHES_AHEAD)
         self._broken = threading.Event()
@@ -173,9 +165,9 @@ class Pipeline:
     def stop(self) -> None:
         """Finish what is being read and judged, give back the rest, and end."""
         self._stopping.set()
+        self._readers.close()
         for thread in self._threads:
             thread.join()
-        self._readers.shutdown()
 
     def _guard(self, stage: Callable[[], None]) -> None:
         """A stage that fails ends the service, visibly; its rows are finished at the next start."""
@@ -222,29 +214,13 @@ class Pipeline:
                 self._inbox.done(file.path)
             else:
                 claims.append(_Claim(id, file))
-        size = 1 if self._bundle.in_batches else self._share_of(len(claims))
+        size = self._share_of(len(claims))
         parts = [claims[i : i + size] for i in range(0, len(claims), size)]
-        return [_Reading(part, self._readers.submit(self._read, part)) for part in parts]
+        return [_Reading(part, self._readers.read([c.file.path for c in part])) for part in parts]
 
     def _share_of(self, count: int) -> int:
-        """How many of so many files each thread should take."""
-        return max(1, min(AT_ONCE, -(-count // self._decode_workers)))
-
-    def _read(self, claims: Sequence[_Claim]) -> list[_Read | None]:
-        """Read some files, and judge them at once unless even more are judged faster together."""
-        photos: dict[int, Photo] = {}
-        for claim in claims:
-            with contextlib.suppress(Unsettled):
-                photos[claim.id] = classifier.read(claim.file.path, self._bundle.info.view)
-        if self._bundle.in_batches:
-            read = {id: _Read(photo, None) for id, photo in photos.items()}
-        else:
-            verdicts = classifier.judge(self._bundle, list(photos.values()))
-            read = {
-                id: _Read(photo.without_pixels(), verdict)
-                for (id, photo), verdict in zip(photos.items(), verdicts, strict=True)
-            }
-        return [read.get(claim.id) for claim in claims]
+        """How many of so many files each process should take."""
+        return max(1, min(AT_ONCE, -(-count // self._readers.count)))
 
     def _classifying(self) -> None:
         try:
@@ -256,7 +232,7 @@ class Pipeline:
     def _judge(self, readings: Sequence[_Reading]) -> _Batch:
         unread: list[_Claim] = []
         ids: list[int] = []
-        read: list[_Read] = []
+        read: list[Read] = []
         for claim, one in self._finished(readings):
             # None, or it was changed while it waited here.
             if one is None or one.photo.identity != claim.file.identity:
@@ -270,18 +246,12 @@ class Pipeline:
         ]
         return _Batch(judged, unread)
 
-    def _finished(self, readings: Sequence[_Reading]) -> Iterator[tuple[_Claim, _Read | None]]:
-        """Each claim with what was read; when the service stops, nothing more is begun."""
+    def _finished(self, readings: Sequence[_Reading]) -> Iterator[tuple[_Claim, Read | None]]:
+        """Each claim with what was read."""
         for reading in readings:
-            if self._stopping.is_set():
-                reading.read.cancel()
-            try:
-                read = reading.read.result()
-            except CancelledError:
-                read = [None] * len(reading.claims)
-            yield from zip(reading.claims, read, strict=True)
+            yield from zip(reading.claims, reading.read.result(), strict=True)
 
-    def _verdicts(self, read: Sequence[_Read]) -> list[tuple[Photo, Verdict | ImageError]]:
+    def _verdicts(self, read: Sequence[Read]) -> list[tuple[Photo, Verdict | ImageError]]:
         """Each photo with what is said of it."""
         left = [one.photo for one in read if one.verdict is None]
         said = iter(classifier.judge(self._bundle, left))
@@ -347,7 +317,7 @@ class Pipeline:
             p_sad=verdict.p_sad,
             model_id=self._model_id,
             decided_by=verdict.decided_by,
-            faces=classifier.face_records(verdict),
+            faces=[FaceRecord(**face.flat()) for face in verdict.faces],
         )
 
     def _move(self, decision: Decision, source: Path) -> Move:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 
-from daemon import lock, pipeline
+from daemon import lock, pipeline, reading
 from daemon.errors import ServiceError
 from daemon.inbox import Inbox
 from daemon.pipeline import Folders, Pipeline
+from daemon.reading import Readers
 from daemon.reporting import Reporter
 from daemon.settings import Settings
 from db.engine import open_for_writing
@@ -33,7 +34,7 @@ class StoppedWhileLoading(Exception):
     """
 
 
-@contextmanager
+@contextlib.contextmanager
 def stop_on_signals(stop: threading.Event) -> Iterator[None]:
     """Let SIGINT, SIGTERM and SIGHUP set `stop`; a second one ends the process at once."""
 
@@ -87,6 +88,7 @@ def serve(
         ServiceError, LedgerError, BundleError: it cannot work, or can no longer.
         StoppedWhileLoading: see there.
     """
+    reading.prepare()
     with lock.hold(folders.inbox):
         opening = partial(open_for_writing, settings.database)
         try:
@@ -106,9 +108,10 @@ def serve(
             if resumed:
                 log.info("finished what was interrupted", extra={"images": resumed})
             inbox.start()
-            model = _load(settings, stop)
-            line = _pipeline(settings, folders, reporter, ledger, inbox, model, stop)
-            _run(line, inbox, reporter, stop)
+            model, readers = _load(settings, stop)
+            with contextlib.closing(readers):
+                line = _pipeline(settings, folders, reporter, ledger, inbox, model, readers, stop)
+                _run(line, inbox, reporter, stop)
         except pipeline.Stopped:
             pass  # It waited for a disk or the database; the rows say where to go on.
         finally:
@@ -117,16 +120,19 @@ def serve(
             reporter.close()
 
 
-def _load(settings: Settings, stop: threading.Event) -> Bundle:
+def _load(settings: Settings, stop: threading.Event) -> tuple[Bundle, Readers]:
     """Load and warm the model on another thread, so that a signal is answered meanwhile."""
-    loaded: list[Bundle] = []
+    loaded: list[tuple[Bundle, Readers]] = []
     errors: list[BaseException] = []
 
     def work() -> None:
         try:
             model = bundle.load(settings.model, settings.face_limits)
-            model.warm()
-            loaded.append(model)
+            if model.in_batches:
+                model.warm()  # Else it is the readers who judge.
+            readers = Readers(model, settings.decode_workers)
+            readers.await_ready()
+            loaded.append((model, readers))
         except BaseException as error:
             errors.append(error)
 
@@ -147,6 +153,7 @@ def _pipeline(
     ledger: Ledger,
     inbox: Inbox,
     model: Bundle,
+    readers: Readers,
     stop: threading.Event,
 ) -> Pipeline:
     info = model.info
@@ -164,11 +171,11 @@ def _pipeline(
         folders,
         ledger,
         model,
+        readers,
         pipeline.persist(partial(ledger.register, record), stop),
         batch_size=settings.batch_size,
         max_wait_ms=settings.max_wait_ms,
         unsure_below=settings.unsure_below,
-        decode_workers=settings.decode_workers,
         on_filed=reporter.filed,
     )
 

@@ -74,7 +74,7 @@ class Settings:
     decode_workers: int = _setting(
         os.cpu_count() or 1,
         click.IntRange(1, 256),
-        "Threads that read images and, without a GPU, judge them.",
+        "Processes that read images and, without a GPU, judge them.",
         shown="one for each core",
     )
     settle_seconds: float = _setting(

@@ -14,18 +14,19 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from PIL import ExifTags, Image
 
+from daemon.worker import Ended, Worker, limited_to
 from tests.faces import draw_face
 from tests.helpers import encoded
-from tests.isolation import Decoders
 from trainer.errors import ImageError
-from trainer.image import HEIC, InputSpec, View, formats
+from trainer.image import HEIC, InputSpec, View, decode, formats
 
 VIEW = View(InputSpec(96, 96, 3), 400)
 
@@ -38,10 +39,14 @@ MOST_MEMORY = 2 * 1024**3
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one input: `image` or an error code, and how it failed, if it did."""
+    """What became of one input: `image` or an error code, and how it failed, if it did.
+
+    `peak`: bytes that its decoder has used at most, so far.
+    """
 
     outcome: str
     seconds: float
+    peak: int
     failure: str | None = None
 
 
@@ -65,22 +70,39 @@ def fuzz(count: int, seed: int) -> Report:
     """Decode so many broken images in as many processes as there are cores."""
     whole = samples(seed)
     workers = os.cpu_count() or 1
-    with Decoders(workers, seconds=MOST_SECONDS) as decoders, ThreadPoolExecutor(workers) as pool:
-
-        def judged(number: int) -> Result:
-            return _decoded(decoders, broken(whole, seed, number))
-
-        results = list(pool.map(judged, range(count)))
-    peak = 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    failures = {n: one.failure for n, one in enumerate(results) if one.failure}
+    shares = [range(first, count, workers) for first in range(workers)]
+    with ThreadPoolExecutor(workers) as pool:
+        shared = pool.map(partial(_decode_each, whole, seed), shares)
+        results = {n: one for share in shared for n, one in share.items()}
+    peak = max((one.peak for one in results.values()), default=0)
+    failures = {n: one.failure for n, one in results.items() if one.failure}
     if peak > MOST_MEMORY:
         failures[count] = "the decoders need too much memory"
     return Report(
-        Counter(one.outcome for one in results),
-        max((one.seconds for one in results), default=0.0),
+        Counter(one.outcome for one in results.values()),
+        max((one.seconds for one in results.values()), default=0.0),
         peak,
         failures,
     )
+
+
+def _decode_each(whole: Sequence[bytes], seed: int, numbers: Iterable[int]) -> dict[int, Result]:
+    """What becomes of some inputs in a process that is replaced when one ends it."""
+    decoder: Worker[bytes, Result] = Worker(_begin)
+    results = {}
+    for number in numbers:
+        try:
+            results[number] = decoder.ask(broken(whole, seed, number))
+        except Ended as how:
+            decoder.close()
+            decoder = Worker(_begin)
+            results[number] = Result("undecodable", MOST_SECONDS, 0, str(how))
+    decoder.close()
+    return results
+
+
+def _begin() -> Callable[[bytes], Result]:
+    return _decoded
 
 
 def samples(seed: int) -> list[bytes]:
@@ -147,17 +169,18 @@ def _truncate(rng: random.Random, data: bytearray, whole: Sequence[bytes]) -> No
     del data[rng.randrange(len(data) + 1) :]
 
 
-def _decoded(decoders: Decoders, data: bytes) -> Result:
+def _decoded(data: bytes) -> Result:
     begin = time.monotonic()
     outcome, failure = "image", None
     try:
-        decoders.decode(data, VIEW)
+        with limited_to(MOST_SECONDS):
+            decode(data, VIEW)
     except ImageError as error:
         outcome = error.code
-        failure = str(error) if error.code == "undecodable" else None
     except Exception as error:
         outcome = failure = repr(error)
-    return Result(outcome, time.monotonic() - begin, failure)
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return Result(outcome, time.monotonic() - begin, peak, failure)
 
 
 def main() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class JudgedFace:
     box: Box
     score: float
     p_sad: float
+
+    def flat(self) -> dict[str, Any]:
+        """All that is known of it, by name."""
+        return {**asdict(self.box), "score": self.score, "p_sad": self.p_sad}
 
 
 @dataclass(frozen=True)

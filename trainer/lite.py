@@ -56,6 +56,10 @@ class Lite:
             own = self._prepared(None)
         self.shape: tuple[int | None, ...] = tuple(map(int, own.input["shape"][1:]))
 
+    def __reduce__(self) -> tuple[type[Lite], tuple[bytes]]:
+        """Another process makes interpreters of its own."""
+        return Lite, (self._content,)
+
     def __call__(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """Its outputs for images that lie in memory, at least one."""
         return self.at(np.arange(len(pixels)), pixels)

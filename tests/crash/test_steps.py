@@ -23,7 +23,7 @@ CLAIM, DECIDE, FINISH, REDIRECT, RELEASE = (
     f"db.ledger:Ledger.{name}" for name in ("claim", "decide", "finish", "redirect", "release")
 )
 PLACE, CHOOSE = "daemon.filing:place", "daemon.filing:choose_destinations"
-READ, JUDGE = "daemon.classifier:read", "daemon.classifier:judge"
+READ, ASK = "daemon.reading:Readers.read", "daemon.worker:Worker.ask"
 RECOVER = "daemon.pipeline:recover"
 COMMIT = "sqlalchemy.engine.default:DefaultDialect.do_commit"
 
@@ -31,8 +31,9 @@ STEPS = [
     Step("before", CLAIM),
     Step("before", COMMIT, within=CLAIM),
     Step("after", CLAIM),
-    Step("before", READ, 3),
-    Step("before", JUDGE),
+    Step("before", READ, 2),
+    Step("before", ASK),
+    Step("after", ASK),
     Step("before", CHOOSE),
     Step("before", COMMIT, within=DECIDE),
     Step("after", DECIDE),

@@ -6,17 +6,19 @@ import os
 import socket
 import stat
 import subprocess
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from tests.daemon.disturbed import as_nobody, at_the_first_decoding, disturb
 from tests.daemon.test_pipeline import Line
 from tests.helpers import Place, Service, encoded, jpeg, sha256
 from trainer.bundle import Bundle
-from trainer.image import DecodedImage, View, decode
 
 
 @pytest.fixture(scope="module")
@@ -155,8 +157,19 @@ def test_right_images_with_wrong_names(line: Line, place: Place) -> None:
     assert {row["state"] for row in place.rows()} == {"filed"}
 
 
-def test_a_file_that_may_not_be_read(home_of_nobody: Path, shipped: Bundle) -> None:
-    place = Place(home_of_nobody / "place")
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    """A folder that any user may enter."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def test_a_file_that_may_not_be_read(
+    open_to_all: Path, shipped: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disturb(monkeypatch, as_nobody)
+    place = Place(open_to_all / "place")
     line = Line(place, shipped)
     line.drop("secret.jpg", jpeg()).chmod(0)
     line.drop("open.jpg", jpeg("sad"))
@@ -184,66 +197,47 @@ def test_an_immutable_file_stays_and_the_rest_goes_on(
     assert caplog.text.count("left alone: it may not be moved away") == 1
 
 
-AtTheFirstDecoding = Callable[[Callable[[], object]], None]
-
-
-@pytest.fixture
-def at_the_first_decoding(monkeypatch: pytest.MonkeyPatch) -> AtTheFirstDecoding:
-    """Let something happen before the service decodes an image, once."""
-
-    def before(what: Callable[[], object]) -> None:
-        to_do = [what]
-
-        def decode_then(data: bytes, view: View) -> DecodedImage:
-            while to_do:
-                to_do.pop()()
-            return decode(data, view)
-
-        monkeypatch.setattr("daemon.classifier.decode", decode_then)
-
-    return before
-
-
 def test_a_file_that_is_removed_while_it_is_read(
-    line: Line, place: Place, at_the_first_decoding: AtTheFirstDecoding
+    line: Line, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = line.drop("a.jpg", jpeg())
-    at_the_first_decoding(path.unlink)
+    disturb(monkeypatch, at_the_first_decoding(path.unlink))
     line.run()
     assert (place.rows(), place.filed(), place.files(place.inbox)) == ([], [], [])
 
 
 def test_a_file_that_is_replaced_while_it_is_read(
-    line: Line, place: Place, at_the_first_decoding: AtTheFirstDecoding
+    line: Line, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, other = line.drop("a.jpg", jpeg()), place.root / "other"
     other.write_bytes(jpeg("sad", 5, (120, 90)))
-    at_the_first_decoding(lambda: other.rename(path))
+    disturb(monkeypatch, at_the_first_decoding(partial(other.rename, path)))
     line.run()
     place.assert_promise(Counter([sha256(jpeg("sad", 5, (120, 90)))]))
 
 
 def test_a_file_that_is_written_to_while_it_is_read(
-    line: Line, place: Place, at_the_first_decoding: AtTheFirstDecoding
+    line: Line, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = line.drop("a.jpg", jpeg())
-    at_the_first_decoding(lambda: path.write_bytes(jpeg("sad", 6)))
+    writing = partial(path.write_bytes, jpeg("sad", 6))
+    disturb(monkeypatch, at_the_first_decoding(writing))
     line.run()
     place.assert_promise(Counter([sha256(jpeg("sad", 6))]))
 
 
 def test_a_folder_that_takes_the_name_of_a_file(
-    line: Line, place: Place, at_the_first_decoding: AtTheFirstDecoding
+    line: Line, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = line.drop("a.jpg", jpeg())
-
-    def swap() -> None:
-        path.unlink()
-        path.mkdir()
-        (path / "within.jpg").write_bytes(jpeg("sad", 7))
-
-    at_the_first_decoding(swap)
+    disturb(monkeypatch, at_the_first_decoding(partial(_become_a_folder, path)))
     line.run()
     place_after = [file.relative_to(place.inbox) for file in place.files(place.inbox)]
     assert place_after == [Path("a.jpg/within.jpg")]
     assert (place.rows(), place.filed()) == ([], [])
+
+
+def _become_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+    (path / "within.jpg").write_bytes(jpeg("sad", 7))

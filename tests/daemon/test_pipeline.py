@@ -14,6 +14,7 @@ from PIL import Image
 from daemon import classifier
 from daemon.inbox import Inbox
 from daemon.pipeline import Filed, Folders, Pipeline
+from daemon.reading import Readers
 from db.engine import open_for_writing
 from db.ledger import Ledger, ModelRecord
 from tests.faces import MOODS, draw_face
@@ -55,11 +56,11 @@ class Line:
             folders,
             ledger,
             self.bundle,
+            Readers(self.bundle, 1),
             ledger.register(model),
             batch_size=8,
             max_wait_ms=20,
             unsure_below=unsure_below,
-            decode_workers=1,
             on_filed=self.filed.extend,
         )
         inbox.start()

@@ -1,0 +1,182 @@
+"""Files are read, and without a GPU judged, in several processes at once."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from daemon import classifier, worker
+from daemon.classifier import Photo, Unsettled
+from daemon.worker import Ended, Worker, limited_to
+from trainer.bundle import Bundle, Verdict
+from trainer.errors import ImageError
+from trainer.image import View
+
+log = logging.getLogger(__name__)
+
+SECONDS = 60
+"""How long an image may take to be decoded; the largest that are taken at all need some seconds."""
+
+SECONDS_TO_JUDGE = 300
+"""The same for the networks, and all images that are judged at once."""
+
+STOP_SECONDS = 3.0
+"""How long what has been begun may take when the service is to stop."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """A photo, and what is said of it if that is already known."""
+
+    photo: Photo
+    verdict: Verdict | ImageError | None
+
+
+ReadingWorker = Worker[Sequence[Path], list[Read | None]]
+
+
+class Readers:
+    """So many processes, each with a thread here that waits for it.
+
+    What crashes or hangs a process is read once more, alone, and then counts as an image that
+    cannot be decoded.
+    """
+
+    def __init__(self, bundle: Bundle, count: int, *, seconds: int = SECONDS) -> None:
+        """Judge with the bundle, unless it is faster with more images than one process reads.
+
+        Raises:
+            OSError: a process cannot be started.
+        """
+        self.count = count
+        judging = None if bundle.in_batches else bundle
+        self._begin = partial(begin, bundle.info.view, judging, seconds)
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="read")
+        self._stopping = threading.Event()
+        self._workers: set[ReadingWorker] = set()
+        # None: to be started when it is needed. The one used last comes first: it is warm.
+        self._idle: queue.LifoQueue[ReadingWorker | None] = queue.LifoQueue()
+        for _ in range(count):
+            self._idle.put(self._start())
+
+    def await_ready(self) -> None:
+        """Wait until all that were started can begin at once.
+
+        Raises:
+            RuntimeError: one cannot be started.
+        """
+        for one in self._workers:
+            one.await_ready()
+
+    def read(self, paths: Sequence[Path]) -> Future[list[Read | None]]:
+        """What is in some files; None: not settled, or the service is to stop."""
+        return self._threads.submit(self._read, paths)
+
+    def close(self) -> None:
+        """Begin nothing more, and end what takes longer than STOP_SECONDS."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        for one in self._busy_after(STOP_SECONDS):
+            one.kill()
+        self._threads.shutdown()
+        for one in self._workers:
+            one.close()
+
+    def _busy_after(self, seconds: float) -> set[ReadingWorker]:
+        """Those that are not done when so much time has passed."""
+        end = time.monotonic() + seconds
+        idle: list[ReadingWorker | None] = []
+        with contextlib.suppress(queue.Empty):
+            while len(idle) < self.count:
+                idle.append(self._idle.get(timeout=max(0.0, end - time.monotonic())))
+        return self._workers.difference(idle)
+
+    def _read(self, paths: Sequence[Path]) -> list[Read | None]:
+        if self._stopping.is_set():
+            return [None] * len(paths)
+        try:
+            return self._ask(paths)
+        except Ended as how:
+            if self._stopping.is_set():
+                return [None] * len(paths)
+            log.warning("a worker ended (%s), trying each of its files alone", how)
+            return [self._read_alone(path) for path in paths]
+
+    def _read_alone(self, path: Path) -> Read | None:
+        if self._stopping.is_set():
+            return None
+        try:
+            return self._ask([path])[0]
+        except Ended as how:
+            if self._stopping.is_set():
+                return None
+            return _undecodable(path, str(how))
+
+    def _ask(self, paths: Sequence[Path]) -> list[Read | None]:
+        one = self._idle.get()
+        try:
+            one = one or self._start()
+            return one.ask(paths)
+        except Ended:
+            assert one
+            self._workers.discard(one)
+            one.close()
+            one = None
+            raise
+        finally:
+            self._idle.put(one)
+
+    def _start(self) -> ReadingWorker:
+        one: ReadingWorker = Worker(self._begin)
+        self._workers.add(one)
+        return one
+
+
+def prepare() -> None:
+    """Begin what takes a moment, so that readers start sooner."""
+    worker.prepare(__name__, "ai_edge_litert.interpreter")
+
+
+def begin(
+    view: View, bundle: Bundle | None, seconds: int
+) -> Callable[[Sequence[Path]], list[Read | None]]:
+    """`read_files` of these, with the bundle warm: what a worker does first."""
+    if bundle:
+        bundle.warm()
+    return partial(read_files, view, bundle, seconds)
+
+
+def read_files(
+    view: View, bundle: Bundle | None, seconds: int, paths: Sequence[Path]
+) -> list[Read | None]:
+    """What is in some files, and what the bundle says of them; None: not settled."""
+    photos: dict[Path, Photo] = {}
+    for path in paths:
+        with limited_to(seconds), contextlib.suppress(Unsettled):
+            photos[path] = classifier.read(path, view)
+    if bundle:
+        with limited_to(SECONDS_TO_JUDGE):
+            verdicts = classifier.judge(bundle, list(photos.values()))
+        read = {
+            path: Read(photo.without_pixels(), verdict)
+            for (path, photo), verdict in zip(photos.items(), verdicts, strict=True)
+        }
+    else:
+        read = {path: Read(photo, None) for path, photo in photos.items()}
+    return [read.get(path) for path in paths]
+
+
+def _undecodable(path: Path, how: str) -> Read | None:
+    reason = ImageError("undecodable", f"Its decoder fails: {how}.")
+    with contextlib.suppress(Unsettled):
+        return Read(classifier.refuse(path, reason), reason)
+    return None
