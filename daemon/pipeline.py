@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from daemon import classifier, filing
+from daemon import classifier, filing, naming
 from daemon.classifier import Photo
 from daemon.filing import Move, Outcome
 from daemon.identity import Identity
@@ -287,7 +287,7 @@ class Pipeline:
 
     def _decide(self, judged: Sequence[_Judged]) -> list[Decision]:
         wanted = [(one.id, self._wanted_destination(one)) for one in judged]
-        chosen = filing.choose_destinations(wanted, self._ledger.taken)
+        chosen = naming.choose_destinations(wanted, self._ledger.taken)
         decisions = [self._decision(one, chosen[one.id]) for one in judged]
         self._ledger.decide(decisions)
         return decisions
@@ -295,7 +295,7 @@ class Pipeline:
     def _wanted_destination(self, one: _Judged) -> Path:
         label = self._label(one.verdict) if isinstance(one.verdict, Verdict) else None
         relative = one.photo.path.relative_to(self._folders.inbox)
-        return self._folders.root_of(label) / filing.clean_name(relative)
+        return self._folders.root_of(label) / naming.clean_name(relative)
 
     def _label(self, verdict: Verdict) -> str:
         return UNSURE if verdict.probability < self._unsure_below else verdict.label
@@ -376,7 +376,7 @@ def carry_out(
 
 def _redirect(ledger: Ledger, moves: Sequence[Move]) -> list[Move]:
     wanted = [(move.id, move.destination) for move in moves]
-    chosen = filing.choose_destinations(wanted, ledger.taken)
+    chosen = naming.choose_destinations(wanted, ledger.taken)
     ledger.redirect(chosen)
     return [replace(move, destination=chosen[move.id]) for move in moves]
 

@@ -22,7 +22,7 @@ from tests.helpers import PATIENCE, Place, jpeg, sha256
 CLAIM, DECIDE, FINISH, REDIRECT, RELEASE = (
     f"db.ledger:Ledger.{name}" for name in ("claim", "decide", "finish", "redirect", "release")
 )
-PLACE, CHOOSE = "daemon.filing:place", "daemon.filing:choose_destinations"
+PLACE, CHOOSE = "daemon.filing:place", "daemon.naming:choose_destinations"
 READ, ASK = "daemon.reading:Readers.read", "daemon.worker:Worker.ask"
 RECOVER = "daemon.pipeline:recover"
 COMMIT = "sqlalchemy.engine.default:DefaultDialect.do_commit"

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from daemon import filing
-from daemon.filing import Move, Outcome, choose_destinations, clean_name, place
+from daemon.filing import Move, Outcome, place
 from daemon.identity import identity
+from daemon.naming import choose_destinations
 from tests.helpers import sha256
 
 DATA = b"some bytes"
@@ -194,7 +195,7 @@ def test_a_time_that_no_database_takes(folders: tuple[Path, Path]) -> None:
 def test_a_file_with_the_name_of_a_folder_is_gone_around(tmp_path: Path) -> None:
     (tmp_path / "holiday").write_bytes(b"a file")
     wanted = tmp_path / "holiday" / "deep" / "a.jpg"
-    chosen = choose_destinations([(7, wanted)], nothing_taken)[7]
+    chosen = choose_destinations([(7, wanted)], lambda paths: set())[7]
     assert chosen == tmp_path / "holiday-7" / "deep" / "a.jpg"
     (tmp_path / "in").mkdir()
     assert the_outcome(move(tmp_path / "in" / "a.jpg", wanted, tmp_path)) is Outcome.OCCUPIED
@@ -296,53 +297,3 @@ def test_a_destination_that_may_not_be_written_is_an_error(home_of_nobody: Path)
         place([one])
     destination.chmod(stat.S_IRWXU)
     assert the_outcome(one) is Outcome.DONE
-
-
-@pytest.mark.parametrize(
-    ("name", "cleaned"),
-    [
-        (b"plain.jpg", "plain.jpg"),
-        ("Frühling in 東京 👩‍👧.jpg".encode(), "Frühling in 東京 👩‍👧.jpg"),
-        (b"-rf.jpg", "-rf.jpg"),
-        (b"sp ace 'q\".jpg", "sp ace 'q\".jpg"),
-        (b"new\nline.jpg", "new_line.jpg"),
-        (b"\xff\xfe-bytes.jpg", "__-bytes.jpg"),
-        ("rtl\u202egpj.jpg".encode(), "rtl_gpj.jpg"),
-        (b"x" * 251 + b".jpg", "x" * 251 + ".jpg"),
-        (b"\xff" * 251 + b".jpg", "_" * 251 + ".jpg"),
-    ],
-)
-def test_names_are_cleaned_no_more_than_needed(name: bytes, cleaned: str) -> None:
-    assert str(clean_name(Path(os.fsdecode(name)))) == cleaned
-
-
-def nothing_taken(paths: object) -> set[Path]:
-    return set()
-
-
-def test_a_free_name_is_kept_and_a_used_one_gets_the_id(tmp_path: Path) -> None:
-    (tmp_path / "on-disk.jpg").touch()
-    (tmp_path / "both.jpg").touch()
-    (tmp_path / "both-3.jpg").touch()
-    names = {1: "free.jpg", 2: "on-disk.jpg", 3: "both.jpg", 4: "free.jpg", 5: "in-db.jpg"}
-    chosen = choose_destinations(
-        [(id, tmp_path / name) for id, name in names.items()],
-        lambda paths: {tmp_path / "in-db.jpg"} & set(paths),
-    )
-    assert {id: path.name for id, path in chosen.items()} == {
-        1: "free.jpg",
-        2: "on-disk-2.jpg",
-        3: "both-3-2.jpg",
-        4: "free-4.jpg",
-        5: "in-db-5.jpg",
-    }
-
-
-@pytest.mark.parametrize("name", ["x" * 251 + ".jpg", "ü" * 125 + ".jpeg", "x." + "y" * 250])
-def test_a_long_name_has_room_for_the_id(tmp_path: Path, name: str) -> None:
-    wanted = tmp_path / name
-    wanted.touch()
-    chosen = choose_destinations([(123456, wanted)], nothing_taken)[123456]
-    chosen.touch()
-    assert "-123456" in chosen.name
-    assert len(os.fsencode(chosen.name)) <= 255
