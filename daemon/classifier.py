@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from daemon import descent
 from daemon.identity import Identity, identity
 from daemon.settling import is_being_written, regular
 from trainer.bundle import Bundle, Verdict
@@ -74,8 +75,7 @@ def judge(bundle: Bundle, photos: Sequence[Photo]) -> list[Verdict | ImageError]
 
 def _examine(path: Path, decoded: Callable[[bytes], DecodedImage]) -> Photo:
     try:
-        # Never through a link that took the file's name, never waiting for a FIFO's other end.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = descent.open_file(path, os.O_RDONLY)
     except OSError as error:
         return _unreadable(path, error)
     try:

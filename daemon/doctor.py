@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from daemon import lock
+from daemon import descent, lock
 from daemon.errors import ServiceError
 from daemon.filing import DRAFT
 from daemon.identity import content_hash
@@ -112,7 +112,7 @@ def repair(settings: Settings) -> Iterator[Repair]:
         for root in _roots(settings):
             for finding in _unknown(engine, root, settings.database):
                 if finding.problem is Problem.LEFTOVER:
-                    finding.path.unlink()
+                    descent.unlink(finding.path)
                     yield Repair("removed", finding.path, finding.id)
 
 
@@ -177,8 +177,8 @@ def _unknown(engine: sa.Engine, root: Path, database: str) -> Iterator[Finding]:
         if not isinstance(error, FileNotFoundError):
             unlistable.append(folder)
 
-    for entries in _chunks(walk(root, on_error=note)):
-        paths = [Path(entry.path) for entry in entries]
+    for chunk in _chunks(walk(root, on_error=note)):
+        paths = [found.path for found in chunk]
         yield from _orphans(engine, [path for path in paths if not _is_apart(path, kept)])
         yield from _leftovers(engine, paths)
     for folder in unlistable:

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from daemon import descent
 from daemon.identity import Identity, content_hash, identity
 from daemon.settling import is_being_written, regular
 
@@ -32,6 +33,9 @@ DRAFT = re.compile(re.escape(OWN_PREFIX) + r"(\d{1,18})\.part")
 
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 """What link() says on file systems without hard links, or where the kernel guards them."""
+
+
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
 class Outcome(enum.Enum):
@@ -88,17 +92,18 @@ class _Appeared:
 
 def _appear(move: Move) -> _Appeared:
     """Make the file appear at its destination, if it is not there yet."""
-    source = _lstat(move.source)
-    there = _lstat(move.destination)
+    _require(move.root)
+    source = descent.look(move.source)
+    there = descent.look(move.destination)
     if there is not None:
         return _interrupted(move, source, there)
     if source is None or identity(source) != move.identity or is_being_written(move.source):
         return _Appeared(Outcome.GONE)
     try:
-        _make_folders(move.root, move.destination.parent)
-        return _Appeared(_link(move), source)
-    except (FileExistsError, NotADirectoryError):
-        return _Appeared(Outcome.OCCUPIED)  # A file has the name of a folder on the way.
+        with descent.opened(move.destination.parent, make_below=move.root):
+            return _Appeared(_link(move), source)
+    except NotADirectoryError:
+        return _Appeared(Outcome.OCCUPIED)  # A file or a link has the name of a folder on the way.
     except OSError as error:
         if error.errno in UNFIT_NAME:
             return _Appeared(Outcome.STUCK)
@@ -111,7 +116,7 @@ def _link(move: Move) -> Outcome:
     except FileNotFoundError:
         return _missing(move)
     except PermissionError:
-        if os.access(move.destination.parent, os.W_OK | os.X_OK, effective_ids=True):
+        if _is_writable(move.destination.parent):
             return Outcome.STUCK
         raise
     except OSError as error:
@@ -126,7 +131,7 @@ def _interrupted(move: Move, source: os.stat_result | None, there: os.stat_resul
         return _Appeared(Outcome.DONE if _has_content(move) else Outcome.GONE)
     if os.path.samestat(source, there):
         return _Appeared(Outcome.DONE, source)
-    draft = _lstat(_draft(move))
+    draft = descent.look(_draft(move))
     copied = draft is not None and os.path.samestat(draft, there)
     if not (copied or _has_content(move)):
         return _Appeared(Outcome.OCCUPIED)
@@ -145,7 +150,7 @@ def _copy(move: Move) -> Outcome:
     try:
         return _copy_by_draft(move)
     except _SourceUnreadable:
-        return Outcome.STUCK if _lstat(move.source) else Outcome.GONE
+        return Outcome.STUCK if descent.look(move.source) else Outcome.GONE
     except FileNotFoundError:
         return _missing(move)
     except OSError as error:
@@ -157,8 +162,8 @@ def _copy_by_draft(move: Move) -> Outcome:
     _drop_draft(move)
     draft = _draft(move)
     digest = hashlib.sha256()
-    with open(draft, "xb") as copy:
-        for chunk in _chunks(move.source):
+    with open(descent.open_file(draft, NEW_FILE), "wb") as copy:
+        for chunk in _chunks(move):
             copy.write(chunk)
             digest.update(chunk)
         copy.flush()
@@ -173,9 +178,9 @@ class _SourceUnreadable(Exception):
     """The source, not the destination, is why a copy fails."""
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
+def _chunks(move: Move) -> Iterator[bytes]:
     try:
-        with open(path, "rb") as file:
+        with open(descent.open_file(move.source, os.O_RDONLY), "rb") as file:
             while chunk := file.read(1 << 20):
                 yield chunk
     except OSError as error:
@@ -187,8 +192,8 @@ def _draft(move: Move) -> Path:
 
 
 def _drop_draft(move: Move) -> None:
-    if _lstat(_draft(move)) is not None:
-        _draft(move).unlink()
+    if descent.look(_draft(move)) is not None:
+        descent.unlink(_draft(move))
 
 
 def _take_name(path: Path, destination: Path) -> Outcome:
@@ -198,7 +203,7 @@ def _take_name(path: Path, destination: Path) -> Outcome:
     what another program has put there in the meantime.
     """
     try:
-        os.link(path, destination, follow_symlinks=False)
+        descent.link(path, destination)
         return Outcome.DONE
     except FileExistsError:
         return Outcome.OCCUPIED
@@ -206,20 +211,20 @@ def _take_name(path: Path, destination: Path) -> Outcome:
         if error.errno not in NO_LINKS:
             raise
     try:
-        os.close(os.open(destination, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        os.close(descent.open_file(destination, NEW_FILE))
     except FileExistsError:
         return Outcome.OCCUPIED
     try:
-        os.rename(path, destination)
+        descent.rename(path, destination)
     except OSError:
-        destination.unlink()
+        descent.unlink(destination)
         raise
     return Outcome.DONE
 
 
 def _missing(move: Move) -> Outcome:
     """The source vanished; or is it the destination folder that did?"""
-    if _lstat(move.source) is None:
+    if descent.look(move.source) is None:
         return Outcome.GONE
     raise FileNotFoundError(errno.ENOENT, "The folder is missing", str(move.destination.parent))
 
@@ -230,17 +235,17 @@ def _disappear(move: Move, before: os.stat_result | None) -> Outcome:
     If it was written to in place meanwhile, or may not be removed, the destination goes instead.
     """
     outcome = Outcome.DONE
-    now = _lstat(move.source)
+    now = descent.look(move.source)
     if before is not None and now is not None and os.path.samestat(before, now):
         if identity(now) != move.identity:
             outcome = Outcome.GONE
         else:
             try:
-                move.source.unlink()
+                descent.unlink(move.source)
             except PermissionError:
                 outcome = Outcome.STUCK
     if outcome is not Outcome.DONE:
-        move.destination.unlink()
+        descent.unlink(move.destination)
     return outcome
 
 
@@ -256,10 +261,20 @@ def _has_content(move: Move) -> bool:
     return same_size and content_hash(move.destination) == move.sha256
 
 
-def _make_folders(root: Path, folder: Path) -> None:
-    if not root.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "The folder is missing", str(root))
-    folder.mkdir(parents=True, exist_ok=True)
+def _require(root: Path) -> None:
+    """Unless it is there nothing can be told of a move: its file may be on a disk that is away."""
+    try:
+        with descent.opened(root):
+            pass
+    except NotADirectoryError:
+        raise FileNotFoundError(
+            errno.ENOENT, "A link or a file has taken its place", str(root)
+        ) from None
+
+
+def _is_writable(folder: Path) -> bool:
+    with descent.opened(folder) as descriptor:
+        return os.access(".", os.W_OK | os.X_OK, dir_fd=descriptor, effective_ids=True)
 
 
 def _made_for(move: Move) -> Iterator[Path]:
@@ -273,16 +288,5 @@ def _made_for(move: Move) -> Iterator[Path]:
 
 def _sync_folders(folders: Iterable[Path]) -> None:
     for folder in set(folders):
-        with contextlib.suppress(FileNotFoundError):
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-
-
-def _lstat(path: Path) -> os.stat_result | None:
-    try:
-        return os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            descent.sync(folder)

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from daemon import descent
+
 LARGEST = 2**63 - 1
 """What databases take; file systems know times beyond the year 2262, which is more."""
 
@@ -24,6 +26,6 @@ def identity(found: os.stat_result) -> Identity:
 
 
 def content_hash(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hex."""
-    with open(path, "rb") as file:
+    """The SHA-256 of a file's bytes, in hex; never through a link."""
+    with open(descent.open_file(path, os.O_RDONLY), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

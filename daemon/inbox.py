@@ -30,7 +30,7 @@ from watchdog.observers import Observer
 
 from daemon.errors import ServiceError
 from daemon.settling import SettledFile, SettleTracker, regular
-from daemon.walking import walk
+from daemon.walking import Found, walk
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class Inbox:
         self._news: queue.SimpleQueue[_Seen | _Done] = queue.SimpleQueue()
         self._in_flight: dict[Path, bool] = {}
         self._reported: set[Path] = set()
-        self._scans: deque[Iterator[os.DirEntry[str]]] = deque()
+        self._scans: deque[Iterator[Found]] = deque()
         self._missing = False
         self._overflown = False
         self._events = 0
@@ -227,11 +227,11 @@ class Inbox:
         for _ in range(SCANNED_AT_ONCE):
             if not self._scans or len(self._tracker) >= MOST_TRACKED:
                 return
-            entry = next(self._scans[0], None)
-            if entry is None:
+            found = next(self._scans[0], None)
+            if found is None:
                 self._scans.popleft()
             else:
-                self._note(Path(entry.path))
+                self._note(found.path)
 
     def _scan_is_due(self) -> bool:
         quiet = not self._tracker and not self._in_flight
@@ -249,7 +249,7 @@ class Inbox:
     def _is_drained(self) -> bool:
         return not (self._scans or self._tracker or self._in_flight)
 
-    def _walk(self, folder: Path) -> Iterator[os.DirEntry[str]]:
+    def _walk(self, folder: Path) -> Iterator[Found]:
         return walk(
             folder,
             recursive=self._recursive,
@@ -371,8 +371,8 @@ def count_files(folder: Path, *, recursive: bool, most_seconds: float) -> int | 
     """Files in an inbox that are to be taken; None where counting takes longer than that."""
     end = time.monotonic() + most_seconds
     total = 0
-    for entry in walk(folder, recursive=recursive, skip=_is_ignored):
-        total += entry.is_file(follow_symlinks=False)
+    for found in walk(folder.resolve(), recursive=recursive, skip=_is_ignored):
+        total += found.regular
         if time.monotonic() > end:
             return None
     return total

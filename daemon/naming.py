@@ -6,6 +6,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
@@ -24,15 +25,24 @@ def clean_name(relative: Path) -> Path:
     return Path(*(_shorten(_clean_part(part), "") for part in relative.parts))
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """The path that the file of a row is to get, in a destination folder of the configuration."""
+
+    id: int
+    root: Path
+    path: Path
+
+
 def choose_destinations(
-    wanted: Sequence[tuple[int, Path]], taken: Callable[[Sequence[Path]], set[Path]]
+    wanted: Sequence[Wanted], taken: Callable[[Sequence[Path]], set[Path]]
 ) -> dict[int, Path]:
-    """A free path for each (id, wanted path): the wanted one, or one with the id in its name.
+    """A free path by id: the wanted one, or one with the id in its name.
 
     `taken` tells which of some paths the database knows already, even if no file is there now.
     """
     chosen: dict[int, Path] = {}
-    left = {id: _candidates(_around_files(path, id), id) for id, path in wanted}
+    left = {one.id: _candidates(_around_files(one), one.id) for one in wanted}
     while left:
         proposed = {id: next(names) for id, names in left.items()}
         used = taken(list(proposed.values())) | set(chosen.values())
@@ -51,15 +61,18 @@ def _candidates(wanted: Path, id: int) -> Iterator[Path]:
         yield wanted.with_name(_shorten(wanted.name, f"-{id}-{n}"))
 
 
-def _around_files(wanted: Path, id: int) -> Path:
-    """The same with another folder, where a file has the name of a folder on the way."""
-    for folder in wanted.parents:
-        if os.path.lexists(folder):
-            if folder.is_dir():
-                return wanted
-            other = folder.with_name(_shorten(folder.name, f"-{id}"))
-            return _around_files(other / wanted.relative_to(folder), id)
-    return wanted
+def _around_files(wanted: Wanted) -> Path:
+    """The same with another folder, where a file or a link has the name of a folder on the way."""
+    here = wanted.root
+    for part in wanted.path.relative_to(here).parts[:-1]:
+        here = next(
+            path for path in _candidates(here / part, wanted.id) if not _is_in_the_way(path)
+        )
+    return here / wanted.path.name
+
+
+def _is_in_the_way(path: Path) -> bool:
+    return path.is_symlink() or (path.exists() and not path.is_dir())
 
 
 def _clean_part(name: str) -> str:

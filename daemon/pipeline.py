@@ -25,6 +25,7 @@ from daemon.classifier import Photo
 from daemon.filing import Move, Outcome
 from daemon.identity import Identity
 from daemon.inbox import Inbox
+from daemon.naming import Wanted
 from daemon.reading import Read, Readers
 from daemon.settling import SettledFile
 from db.errors import LedgerUnavailable
@@ -286,16 +287,17 @@ class Pipeline:
         )
 
     def _decide(self, judged: Sequence[_Judged]) -> list[Decision]:
-        wanted = [(one.id, self._wanted_destination(one)) for one in judged]
+        wanted = [self._wanted(one) for one in judged]
         chosen = naming.choose_destinations(wanted, self._ledger.taken)
         decisions = [self._decision(one, chosen[one.id]) for one in judged]
         self._ledger.decide(decisions)
         return decisions
 
-    def _wanted_destination(self, one: _Judged) -> Path:
+    def _wanted(self, one: _Judged) -> Wanted:
         label = self._label(one.verdict) if isinstance(one.verdict, Verdict) else None
+        root = self._folders.root_of(label)
         relative = one.photo.path.relative_to(self._folders.inbox)
-        return self._folders.root_of(label) / naming.clean_name(relative)
+        return Wanted(one.id, root, root / naming.clean_name(relative))
 
     def _label(self, verdict: Verdict) -> str:
         return UNSURE if verdict.probability < self._unsure_below else verdict.label
@@ -375,7 +377,7 @@ def carry_out(
 
 
 def _redirect(ledger: Ledger, moves: Sequence[Move]) -> list[Move]:
-    wanted = [(move.id, move.destination) for move in moves]
+    wanted = [Wanted(move.id, move.root, move.destination) for move in moves]
     chosen = naming.choose_destinations(wanted, ledger.taken)
     ledger.redirect(chosen)
     return [replace(move, destination=chosen[move.id]) for move in moves]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from daemon import descent
 from daemon.identity import Identity, identity
 
 
@@ -84,12 +85,12 @@ class SettleTracker:
 
 
 def regular(path: Path) -> os.stat_result | None:
-    """What is known of a regular file; None for anything else, links too."""
+    """What is known of a regular file; None for anything else, also a link, or behind one."""
     try:
-        found = os.lstat(path)
+        found = descent.look(path)
     except OSError:
         return None
-    return found if stat.S_ISREG(found.st_mode) else None
+    return found if found and stat.S_ISREG(found.st_mode) else None
 
 
 def is_being_written(path: Path) -> bool:
@@ -102,7 +103,7 @@ def is_being_written(path: Path) -> bool:
     if not hasattr(fcntl, "F_SETLEASE"):
         return False
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = descent.open_file(path, os.O_RDONLY)
     except OSError:
         return False
     try:

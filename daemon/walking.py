@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+from daemon import descent
+
+
+@dataclass(frozen=True)
+class Found:
+    """Something that is no folder; `regular`: nor a link, FIFO, socket or device."""
+
+    path: Path
+    regular: bool
 
 
 def walk(
@@ -13,7 +24,7 @@ def walk(
     recursive: bool = True,
     skip: Callable[[str], bool] = lambda name: False,
     on_error: Callable[[Path, OSError], None] = lambda folder, error: None,
-) -> Iterator[os.DirEntry[str]]:
+) -> Iterator[Found]:
     """All below it that is no folder and has no name to `skip`, in no order; never through a link.
 
     `on_error` is told of each folder that cannot be listed.
@@ -22,13 +33,14 @@ def walk(
     while folders:
         here = folders.pop()
         try:
-            with os.scandir(here) as entries:
+            with descent.listed(here) as descriptor, os.scandir(descriptor) as entries:
                 for entry in entries:
                     if skip(entry.name):
                         continue
+                    path = here / entry.name
                     if not entry.is_dir(follow_symlinks=False):
-                        yield entry
+                        yield Found(path, entry.is_file(follow_symlinks=False))
                     elif recursive:
-                        folders.append(Path(entry.path))
+                        folders.append(path)
         except OSError as error:
             on_error(here, error)

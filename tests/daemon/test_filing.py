@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import dataclasses
 import os
 import resource
 import stat
 import tempfile
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +17,11 @@ import pytest
 from daemon import filing
 from daemon.filing import Move, Outcome, place
 from daemon.identity import identity
-from daemon.naming import choose_destinations
+from daemon.naming import Wanted, choose_destinations
 from tests.helpers import sha256
 
 DATA = b"some bytes"
+RENAME_EXCHANGE = 2
 
 
 @pytest.fixture
@@ -195,11 +201,106 @@ def test_a_time_that_no_database_takes(folders: tuple[Path, Path]) -> None:
 def test_a_file_with_the_name_of_a_folder_is_gone_around(tmp_path: Path) -> None:
     (tmp_path / "holiday").write_bytes(b"a file")
     wanted = tmp_path / "holiday" / "deep" / "a.jpg"
-    chosen = choose_destinations([(7, wanted)], lambda paths: set())[7]
+    chosen = choose_destinations([Wanted(7, tmp_path, wanted)], lambda paths: set())[7]
     assert chosen == tmp_path / "holiday-7" / "deep" / "a.jpg"
     (tmp_path / "in").mkdir()
     assert the_outcome(move(tmp_path / "in" / "a.jpg", wanted, tmp_path)) is Outcome.OCCUPIED
     assert the_outcome(move(tmp_path / "in" / "a.jpg", chosen, tmp_path)) is Outcome.DONE
+
+
+def test_a_link_on_the_way_is_gone_around(tmp_path: Path) -> None:
+    for name in ("in", "out", "outside/2024"):
+        (tmp_path / name).mkdir(parents=True)
+    root, outside = tmp_path / "out", tmp_path / "outside"
+    (root / "holiday").symlink_to(outside)
+    wanted = root / "holiday" / "2024" / "a.jpg"
+    assert the_outcome(move(tmp_path / "in" / "a.jpg", wanted, root)) is Outcome.OCCUPIED
+    chosen = choose_destinations([Wanted(7, root, wanted)], lambda paths: set())[7]
+    assert chosen == root / "holiday-7" / "2024" / "a.jpg"
+    assert the_outcome(move(tmp_path / "in" / "a.jpg", chosen, root)) is Outcome.DONE
+    assert files(outside) == []
+
+
+def test_a_link_in_place_of_a_destination_is_waited_for(folders: tuple[Path, Path]) -> None:
+    one = move(folders[0] / "a.jpg", folders[1] / "a.jpg")
+    outside = folders[1].rename(folders[1].parent / "outside")
+    folders[1].symlink_to(outside)
+    with pytest.raises(FileNotFoundError, match="A link or a file has taken its place"):
+        place([one])
+    assert files(outside) == []
+    folders[1].unlink()
+    outside.rename(folders[1])
+    assert the_outcome(one) is Outcome.DONE
+
+
+def test_what_lies_behind_a_link_is_no_file_of_the_inbox(folders: tuple[Path, Path]) -> None:
+    source, destination = folders
+    (source / "album").mkdir()
+    one = move(source / "album" / "a.jpg", destination / "a.jpg")
+    outside = (source / "album").rename(source.parent / "outside")
+    (source / "album").symlink_to(outside)
+    assert the_outcome(one) is Outcome.GONE
+    assert files(outside) == ["a.jpg"]
+
+
+@pytest.mark.parametrize("back", ["../outside/a.jpg", "sub/../../outside/a.jpg", ".."])
+def test_no_path_leads_back_up(tmp_path: Path, back: str) -> None:
+    for name in ("in", "out/sub", "outside"):
+        (tmp_path / name).mkdir(parents=True)
+    one = move(tmp_path / "in" / "a.jpg", tmp_path / "out" / back, tmp_path / "out")
+    assert the_outcome(one) is Outcome.OCCUPIED
+    assert files(tmp_path) == ["in/a.jpg"]
+
+
+@contextlib.contextmanager
+def swapped_for_links(*folders: Path) -> Iterator[None]:
+    """Each folder and a link to a namesake outside take turns at its name, as fast as they can."""
+    stop = threading.Event()
+
+    def swap(folder: Path) -> None:
+        link = folder.with_name("link")
+        link.symlink_to(outside(folder))
+        rename, here = ctypes.CDLL(None).renameat2, -100  # AT_FDCWD
+        while not stop.is_set():
+            assert rename(here, os.fsencode(folder), here, os.fsencode(link), RENAME_EXCHANGE) == 0
+
+    threads = [threading.Thread(target=swap, args=[folder]) for folder in folders]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def outside(folder: Path) -> Path:
+    return folder.parents[1] / f"outside-{folder.parent.name}"
+
+
+def test_links_that_take_the_names_of_folders_at_any_moment(folders: tuple[Path, Path]) -> None:
+    source, destination = (folder / "album" for folder in folders)
+    for folder in (source, destination):
+        folder.mkdir()
+        outside(folder).mkdir()
+    secret = move(outside(source) / "a.jpg", destination / "a.jpg", folders[1])
+    one = dataclasses.replace(secret, source=source / "a.jpg")  # which is no different to look at
+    outcomes: Counter[Outcome] = Counter()
+    place_of_source, place_of_destination = (os.open(f, os.O_PATH) for f in (source, destination))
+    with swapped_for_links(source, destination):
+        while outcomes.total() < 200 or not outcomes.keys() >= {Outcome.DONE, Outcome.GONE}:
+            with contextlib.suppress(FileExistsError):
+                os.link(secret.source, "a.jpg", dst_dir_fd=place_of_source)
+            with contextlib.suppress(OSError):
+                outcomes[the_outcome(one)] += 1
+            for folder in (place_of_source, place_of_destination):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink("a.jpg", dir_fd=folder)
+    os.close(place_of_source)
+    os.close(place_of_destination)
+    assert files(outside(source)) == ["a.jpg"]
+    assert files(outside(destination)) == []
 
 
 def test_the_same_file_dropped_anew_after_an_interrupted_move_is_another_one(

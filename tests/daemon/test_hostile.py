@@ -241,3 +241,21 @@ def _become_a_folder(path: Path) -> None:
     path.unlink()
     path.mkdir()
     (path / "within.jpg").write_bytes(jpeg("sad", 7))
+
+
+def test_a_folder_that_is_swapped_for_a_link_while_it_is_read(
+    line: Line, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    album, outside = place.inbox / "album", place.root / "outside"
+    album.mkdir()
+    for n in range(20):
+        line.drop(f"album/{n}.jpg", jpeg("sad", n))
+    disturb(monkeypatch, at_the_first_decoding(partial(_swap_for_a_link, album, outside)))
+    line.run()
+    assert len(place.files(outside)) == 20
+    assert (place.rows(), place.filed()) == ([], [])
+
+
+def _swap_for_a_link(folder: Path, outside: Path) -> None:
+    folder.rename(outside)
+    folder.symlink_to(outside)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.naming import BIDI_CONTROLS, choose_destinations, clean_name
+from daemon.naming import BIDI_CONTROLS, Wanted, choose_destinations, clean_name
 
 FAST = settings(max_examples=300, deadline=None, database=None, derandomize=True)
 FEWER = settings(FAST, max_examples=100)
@@ -78,7 +78,7 @@ def test_destinations_are_free_apart_and_inside(
         for name in on_disk:
             (root / name).touch()
         rows = {root / path for path in in_rows}
-        asked = [(id, root / path) for id, path in wanted.items()]
+        asked = [Wanted(id, root, root / path) for id, path in wanted.items()]
         chosen = choose_destinations(asked, lambda paths: rows & set(paths))
         assert chosen.keys() == wanted.keys()
         assert len(set(chosen.values())) == len(chosen)
@@ -120,7 +120,7 @@ def test_a_free_name_is_kept_and_a_used_one_gets_the_id(tmp_path: Path) -> None:
     (tmp_path / "both-3.jpg").touch()
     names = {1: "free.jpg", 2: "on-disk.jpg", 3: "both.jpg", 4: "free.jpg", 5: "in-db.jpg"}
     chosen = choose_destinations(
-        [(id, tmp_path / name) for id, name in names.items()],
+        [Wanted(id, tmp_path, tmp_path / name) for id, name in names.items()],
         lambda paths: {tmp_path / "in-db.jpg"} & set(paths),
     )
     assert {id: path.name for id, path in chosen.items()} == {
@@ -136,7 +136,7 @@ def test_a_free_name_is_kept_and_a_used_one_gets_the_id(tmp_path: Path) -> None:
 def test_a_long_name_has_room_for_the_id(tmp_path: Path, name: str) -> None:
     wanted = tmp_path / name
     wanted.touch()
-    chosen = choose_destinations([(123456, wanted)], nothing_taken)[123456]
+    chosen = choose_destinations([Wanted(123456, tmp_path, wanted)], nothing_taken)[123456]
     chosen.touch()
     assert "-123456" in chosen.name
     assert len(os.fsencode(chosen.name)) <= 255

@@ -45,9 +45,9 @@ def decided(
     return source, destination
 
 
-def restart(place: Place, ledger: Ledger) -> int:
+def restart(place: Place, ledger: Ledger, stopping: threading.Event | None = None) -> int:
     folders = Folders(place.inbox, place.happy, place.sad, place.failed, place.unsure)
-    return recover(ledger, folders, threading.Event())
+    return recover(ledger, folders, stopping or threading.Event())
 
 
 def test_killed_before_the_move(place: Place, ledger: Ledger) -> None:
@@ -99,6 +99,22 @@ def test_the_file_was_taken_away_meanwhile(place: Place, ledger: Ledger) -> None
     decided(place, ledger)[0].unlink()
     assert restart(place, ledger) == 0
     assert place.rows() == []
+
+
+def test_a_file_that_may_have_been_moved_to_a_disk_that_is_away(
+    place: Place, ledger: Ledger
+) -> None:
+    source, destination = decided(place, ledger)
+    source.rename(destination)
+    away = place.happy.rename(place.root / "away")
+    stopping = threading.Event()
+    stopping.set()
+    with pytest.raises(Stopped):
+        restart(place, ledger, stopping)
+    assert [row["state"] for row in place.rows()] == ["decided"]
+    away.rename(place.happy)
+    assert restart(place, ledger) == 1
+    place.assert_promise(Counter({sha256(DATA): 1}))
 
 
 def test_rows_of_another_inbox_are_left_alone(place: Place, ledger: Ledger) -> None:

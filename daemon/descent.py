@@ -1,0 +1,144 @@
+"""Files by paths that are taken part by part, and never through a link.
+
+The folders of the configuration are resolved once, at the start. From then on a link on the way
+is a mistake or a trap, also one that takes the name of a folder between two looks at it: so each
+folder is opened in the one above, and none is followed. Paths are absolute.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+NEW_FOLDER = 0o775
+"""The permissions of a folder that is made, less the umask: not everybody may write there."""
+
+RENAME_NOREPLACE = 1
+"""For renameat2(2), which Python does not offer."""
+
+
+@contextmanager
+def opened(folder: Path, *, make_below: Path | None = None) -> Iterator[int]:
+    """A descriptor of the folder, in which names can be looked up.
+
+    Folders below `make_below` are made where they are missing.
+
+    Raises:
+        FileNotFoundError: it is missing.
+        NotADirectoryError: a file or a link is on the way, or `..`.
+        OSError: it may not be entered or made.
+    """
+    try:
+        descriptor = _descend(folder, make_below)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from None
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def listed(folder: Path) -> Iterator[int]:
+    """The same, to be listed or synced; it may then not be readable, too."""
+    with opened(folder) as above:
+        descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=above)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def look(path: Path) -> os.stat_result | None:
+    """What lies there, be it a link; None for nothing, and where a link is on the way."""
+    try:
+        with opened(path.parent) as folder:
+            return os.lstat(path.name, dir_fd=folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def open_file(path: Path, flags: int, mode: int = 0o600) -> int:
+    """A descriptor as from os.open(); no link is followed, and no FIFO waited for.
+
+    Raises:
+        OSError: as os.open() and `opened`.
+    """
+    with opened(path.parent) as folder:
+        always = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        return os.open(path.name, flags | always, mode, dir_fd=folder)
+
+
+def unlink(path: Path) -> None:
+    """As os.unlink()."""
+    with opened(path.parent) as folder:
+        os.unlink(path.name, dir_fd=folder)
+
+
+def link(path: Path, new: Path) -> None:
+    """As os.link()."""
+    with opened(path.parent) as source, opened(new.parent) as destination:
+        os.link(
+            path.name,
+            new.name,
+            src_dir_fd=source,
+            dst_dir_fd=destination,
+            follow_symlinks=False,
+        )
+
+
+def rename(path: Path, new: Path) -> None:
+    """As os.rename(), which replaces what has the new name."""
+    with opened(path.parent) as source, opened(new.parent) as destination:
+        os.rename(path.name, new.name, src_dir_fd=source, dst_dir_fd=destination)
+
+
+def rename_to_free(path: Path, new: Path) -> None:
+    """Rename in one step, and only if the new name is free.
+
+    Raises:
+        FileExistsError: it is not.
+        OSError: as os.rename(); EINVAL or ENOSYS where the system or the file system cannot.
+    """
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), str(new))
+    names = os.fsencode(path.name), os.fsencode(new.name)
+    with opened(path.parent) as source, opened(new.parent) as destination:
+        if call(source, names[0], destination, names[1], RENAME_NOREPLACE):
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), str(new))
+
+
+def sync(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    with listed(folder) as descriptor:
+        os.fsync(descriptor)
+
+
+def _descend(folder: Path, make_below: Path | None) -> int:
+    fixed = len(make_below.parts) if make_below else len(folder.parts)
+    descriptor = os.open(folder.anchor, STEP)
+    for depth, name in enumerate(folder.parts[1:], 1):
+        try:
+            below = _enter(descriptor, name, make=depth >= fixed)
+        finally:
+            os.close(descriptor)
+        descriptor = below
+    return descriptor
+
+
+def _enter(above: int, name: str, *, make: bool) -> int:
+    if name == "..":
+        raise NotADirectoryError(errno.ENOTDIR, "The path leads back up")
+    if make:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, NEW_FOLDER, dir_fd=above)
+    return os.open(name, STEP, dir_fd=above)
