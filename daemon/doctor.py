@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from daemon import descent, lock
 from daemon.errors import ServiceError
-from daemon.filing import DRAFT
+from daemon.filing import LEFTOVER
 from daemon.identity import content_hash
 from daemon.settings import Settings
 from daemon.settling import regular
@@ -65,7 +65,7 @@ ABOUT = {
     Problem.UNFINISHED: "A service that is gone was about to move the file. Its next start, or "
     "--repair, finishes that.",
     Problem.ORPHAN: "No row names the file. To have it judged, move it into the inbox.",
-    Problem.LEFTOVER: "The rest of an interrupted copy of a file. --repair removes it.",
+    Problem.LEFTOVER: "The rest of an interrupted move of a file. --repair removes it.",
 }
 
 
@@ -199,9 +199,9 @@ def _orphans(engine: sa.Engine, paths: Sequence[Path]) -> Iterator[Finding]:
 
 
 def _leftovers(engine: sa.Engine, paths: Sequence[Path]) -> Iterator[Finding]:
-    drafts = {path: int(name[1]) for path in paths if (name := DRAFT.fullmatch(path.name))}
-    states = queries.states(engine, list(drafts.values()))
-    for path, id in drafts.items():
+    rests = {path: int(name[1]) for path in paths if (name := LEFTOVER.fullmatch(path.name))}
+    states = queries.states(engine, list(rests.values()))
+    for path, id in rests.items():
         if states.get(id) not in UNFINISHED and os.path.lexists(path):
             yield Finding(Problem.LEFTOVER, path, id)
 

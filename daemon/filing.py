@@ -13,10 +13,13 @@ import errno
 import hashlib
 import os
 import re
-import shutil
+import stat
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from daemon import descent
 from daemon.identity import Identity, content_hash, identity
@@ -28,12 +31,22 @@ UNFIT_NAME = {errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG}
 OWN_PREFIX = ".moodsort-"
 """How files of the service's own begin; they are never taken for images."""
 
-DRAFT = re.compile(re.escape(OWN_PREFIX) + r"(\d{1,18})\.part")
-"""The name of a copy that is not finished, with the id of its row."""
+LEFTOVER = re.compile(re.escape(OWN_PREFIX) + r"(\d{1,18})\.(?:part|name)")
+"""What an interrupted move may leave: a copy or a mark, with the id of its row in its name."""
 
-NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-"""What link() says on file systems without hard links, or where the kernel guards them."""
+NOT_OFFERED = {
+    errno.EPERM,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.ENOSYS,
+    errno.EMLINK,
+    errno.EINVAL,
+}
+"""What is said where there are no hard links or no such renaming, or where the kernel guards."""
 
+KEPT_MODE = 0o775
+"""Permissions that a copy gets of its original's: it must not run as another user's program,
+nor be writable by everybody."""
 
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
@@ -78,7 +91,8 @@ def place(moves: Sequence[Move]) -> dict[int, Outcome]:
     outcomes |= {move.id: _disappear(move, appeared[move.id].source) for move in done}
     _sync_folders(move.source.parent for move in done)
     for move in moves:
-        _drop_draft(move)
+        _drop(_draft(move))
+        _drop(_mark(move))
     return outcomes
 
 
@@ -112,7 +126,7 @@ def _appear(move: Move) -> _Appeared:
 
 def _link(move: Move) -> Outcome:
     try:
-        return _take_name(move.source, move.destination)
+        return _take_name(move, move.source)
     except FileNotFoundError:
         return _missing(move)
     except PermissionError:
@@ -131,6 +145,9 @@ def _interrupted(move: Move, source: os.stat_result | None, there: os.stat_resul
         return _Appeared(Outcome.DONE if _has_content(move) else Outcome.GONE)
     if os.path.samestat(source, there):
         return _Appeared(Outcome.DONE, source)
+    if _is_reserved(move, source, there):
+        descent.unlink(move.destination)
+        return _appear(move)
     draft = descent.look(_draft(move))
     copied = draft is not None and os.path.samestat(draft, there)
     if not (copied or _has_content(move)):
@@ -142,6 +159,16 @@ def _interrupted(move: Move, source: os.stat_result | None, there: os.stat_resul
     )
 
 
+def _is_reserved(move: Move, source: os.stat_result, there: os.stat_result) -> bool:
+    """Whether the name is but reserved for this file, which still waits to be renamed."""
+    return (
+        descent.look(_mark(move)) is not None
+        and stat.S_ISREG(there.st_mode)
+        and there.st_size == 0
+        and identity(source) == move.identity
+    )
+
+
 def _copy(move: Move) -> Outcome:
     """To another file system: a whole, durable copy under its own name first.
 
@@ -150,76 +177,113 @@ def _copy(move: Move) -> Outcome:
     try:
         return _copy_by_draft(move)
     except _SourceUnreadable:
-        return Outcome.STUCK if descent.look(move.source) else Outcome.GONE
+        now = descent.look(move.source)
+        return Outcome.STUCK if now and identity(now) == move.identity else Outcome.GONE
     except FileNotFoundError:
         return _missing(move)
     except OSError as error:
-        _drop_draft(move)  # A full disk needs the room.
+        _drop(_draft(move))  # A full disk needs the room.
         raise OSError(error.errno, error.strerror, str(move.destination.parent)) from error
 
 
 def _copy_by_draft(move: Move) -> Outcome:
-    _drop_draft(move)
-    draft = _draft(move)
+    _drop(_draft(move))
     digest = hashlib.sha256()
-    with open(descent.open_file(draft, NEW_FILE), "wb") as copy:
-        for chunk in _chunks(move):
+    with (
+        _opened_source(move) as source,
+        open(descent.open_file(_draft(move), NEW_FILE), "wb") as copy,
+    ):
+        for chunk in _chunks(source):
             copy.write(chunk)
             digest.update(chunk)
         copy.flush()
-        shutil.copystat(move.source, draft)
+        _copy_attributes(source.fileno(), copy.fileno())
         os.fsync(copy.fileno())
     if move.sha256 not in (None, digest.hexdigest()):
         return Outcome.GONE
-    return _take_name(draft, move.destination)
+    return _take_name(move, _draft(move))
 
 
 class _SourceUnreadable(Exception):
     """The source, not the destination, is why a copy fails."""
 
 
-def _chunks(move: Move) -> Iterator[bytes]:
+@contextmanager
+def _opened_source(move: Move) -> Iterator[BinaryIO]:
     try:
-        with open(descent.open_file(move.source, os.O_RDONLY), "rb") as file:
-            while chunk := file.read(1 << 20):
-                yield chunk
+        descriptor = descent.open_file(move.source, os.O_RDONLY)
+    except OSError as error:
+        raise _SourceUnreadable from error
+    with open(descriptor, "rb") as file:
+        if identity(os.fstat(descriptor)) != move.identity:
+            raise _SourceUnreadable
+        yield file
+
+
+def _chunks(source: BinaryIO) -> Iterator[bytes]:
+    try:
+        while chunk := source.read(1 << 20):
+            yield chunk
     except OSError as error:
         raise _SourceUnreadable from error
 
 
+def _copy_attributes(source: int, copy: int) -> None:
+    """Times, permissions as far as KEPT_MODE, and what users and their programs have noted."""
+    with contextlib.suppress(OSError):  # Not every file system takes notes.
+        for name in os.listxattr(source):
+            if name.startswith("user."):
+                os.setxattr(copy, name, os.getxattr(source, name))
+    found = os.fstat(source)
+    os.fchmod(copy, found.st_mode & KEPT_MODE)
+    os.utime(copy, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
 def _draft(move: Move) -> Path:
-    return move.destination.parent / f"{OWN_PREFIX}{move.id}.part"
+    return move.destination.with_name(f"{OWN_PREFIX}{move.id}.part")
 
 
-def _drop_draft(move: Move) -> None:
-    if descent.look(_draft(move)) is not None:
-        descent.unlink(_draft(move))
+def _mark(move: Move) -> Path:
+    return move.destination.with_name(f"{OWN_PREFIX}{move.id}.name")
 
 
-def _take_name(path: Path, destination: Path) -> Outcome:
-    """Let the file have the name as well, or instead, where it is free.
+def _drop(path: Path) -> None:
+    if descent.look(path) is not None:
+        descent.unlink(path)
 
-    Where there are no hard links, an empty file reserves the name: rename() alone would replace
-    what another program has put there in the meantime.
+
+def _take_name(move: Move, path: Path) -> Outcome:
+    """Let the file have its destination's name as well, or instead, where it is free.
+
+    A link first: until the source is gone all can be taken back, and each half made durable before
+    the next also where the file system does not rename as a whole when the power fails.
     """
-    try:
-        descent.link(path, destination)
-        return Outcome.DONE
-    except FileExistsError:
-        return Outcome.OCCUPIED
-    except OSError as error:
-        if error.errno not in NO_LINKS:
-            raise
-    try:
-        os.close(descent.open_file(destination, NEW_FILE))
-    except FileExistsError:
-        return Outcome.OCCUPIED
+    for take in (descent.link, descent.rename_to_free, partial(_rename_to_reserved, move)):
+        try:
+            take(path, move.destination)
+            return Outcome.DONE
+        except FileExistsError:
+            return Outcome.OCCUPIED
+        except OSError as error:
+            if error.errno not in NOT_OFFERED:
+                raise
+            refusal = error
+    raise refusal
+
+
+def _rename_to_reserved(move: Move, path: Path, destination: Path) -> None:
+    """Reserve the name with an empty file: rename() alone would replace what is there by then.
+
+    A mark beside it tells, if this is interrupted, that the empty file is nobody's.
+    """
+    _drop(_mark(move))
+    os.close(descent.open_file(_mark(move), NEW_FILE))
+    os.close(descent.open_file(destination, NEW_FILE))
     try:
         descent.rename(path, destination)
     except OSError:
         descent.unlink(destination)
         raise
-    return Outcome.DONE
 
 
 def _missing(move: Move) -> Outcome:

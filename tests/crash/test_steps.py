@@ -47,7 +47,7 @@ STEPS = [
 ]
 
 STEPS_ACROSS_DISKS = [
-    Step("before", "shutil:copystat", within=PLACE),
+    Step("before", "os:fchmod", within=PLACE),
     Step("before", "os:link", 2, within=PLACE),  # The first try is by a link to the source.
     Step("after", "os:link", 2, within=PLACE),
     Step("before", "os:unlink", within=PLACE),  # The source goes first,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
+import errno
 import os
 import resource
 import stat
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon import filing
+from daemon import descent, filing
 from daemon.filing import Move, Outcome, place
 from daemon.identity import identity
 from daemon.naming import Wanted, choose_destinations
@@ -349,13 +350,38 @@ def test_a_missing_destination_is_not_made(folders: tuple[Path, Path]) -> None:
     assert the_outcome(one) is Outcome.DONE
 
 
-def test_where_there_are_no_hard_links(
-    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*args: object, **options: object) -> None:
-        raise PermissionError(1, "Operation not permitted")
+def test_where_the_kernel_guards_hard_links(home_of_nobody: Path) -> None:
+    """As it does those to other users' files, if fs.protected_hardlinks is set."""
+    if os.getuid() != 0 or Path("/proc/sys/fs/protected_hardlinks").read_text() != "1\n":
+        pytest.skip("only root can make a file that the kernel guards, and it must be told to")
+    source, destination = home_of_nobody / "in", home_of_nobody / "out"
+    source.mkdir()
+    destination.mkdir()
+    for name, data in {"a.jpg": DATA, "b.jpg": b"another"}.items():
+        one = move(source / name, destination / "a.jpg", data=data)
+        os.seteuid(0)
+        os.chown(one.source, 0, 0)
+        os.seteuid(source.stat().st_uid)
+        with pytest.raises(PermissionError):
+            os.link(one.source, destination / "link")
+        assert the_outcome(one) is (Outcome.DONE if data == DATA else Outcome.OCCUPIED)
+    assert (destination / "a.jpg").read_bytes() == DATA
+    assert (files(source), files(destination)) == (["b.jpg"], ["a.jpg"])
 
-    monkeypatch.setattr(filing.os, "link", refuse)
+
+@pytest.fixture
+def poor_file_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that neither knows hard links nor renames to free names alone, as of some clouds."""
+
+    def refuse(*args: object) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(descent, "link", refuse)
+    monkeypatch.setattr(descent, "rename_to_free", refuse)
+
+
+@pytest.mark.usefixtures("poor_file_system")
+def test_where_names_must_be_reserved(folders: tuple[Path, Path]) -> None:
     source, destination = folders
     one = move(source / "a.jpg", destination / "a.jpg")
     assert the_outcome(one) is Outcome.DONE
@@ -364,6 +390,46 @@ def test_where_there_are_no_hard_links(
     other = move(source / "b.jpg", destination / "a.jpg", data=b"another")
     assert the_outcome(other) is Outcome.OCCUPIED
     assert one.destination.read_bytes() == DATA
+    assert files(destination) == ["a.jpg"]
+
+
+@pytest.mark.usefixtures("poor_file_system")
+@pytest.mark.parametrize("data", [DATA, b""])
+def test_a_reserved_name_is_used_by_the_next_try(folders: tuple[Path, Path], data: bytes) -> None:
+    """As when the service was killed between reserving a name and the renaming."""
+    source, destination = folders
+    one = move(source / "a.jpg", destination / "a.jpg", data=data)
+    (destination / ".moodsort-7.name").touch()
+    one.destination.touch()
+    assert the_outcome(one) is Outcome.DONE
+    assert one.destination.read_bytes() == data
+    assert (files(source), files(destination)) == ([], ["a.jpg"])
+
+
+def test_an_empty_file_of_somebody_else_is_not_taken_for_a_reserved_name(
+    folders: tuple[Path, Path],
+) -> None:
+    one = move(folders[0] / "a.jpg", folders[1] / "a.jpg")
+    one.destination.touch()
+    (folders[1] / ".moodsort-8.name").touch()
+    assert the_outcome(one) is Outcome.OCCUPIED
+    assert one.source.read_bytes() == DATA
+    assert one.destination.stat().st_size == 0
+
+
+def test_a_copy_keeps_what_is_harmless_of_its_attributes(
+    folders: tuple[Path, Path], other_disk: Path
+) -> None:
+    """A copy belongs to the service, which may be root: it must not run as that for everybody."""
+    one = move(folders[0] / "a.jpg", other_disk / "sub" / "a.jpg", other_disk)
+    one.source.chmod(0o7777)
+    before = os.umask(0)
+    try:
+        assert the_outcome(one) is Outcome.DONE
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(one.destination.stat().st_mode) == 0o775
+    assert stat.S_IMODE(one.destination.parent.stat().st_mode) == 0o775
 
 
 def test_a_file_in_a_protected_folder_stays(home_of_nobody: Path) -> None:
