@@ -226,7 +226,7 @@ def _recover(engine: sa.Engine, settings: Settings) -> Iterator[Repair]:
     failure = None
     ledger = Ledger(open_for_writing(settings.database))
     try:
-        rows = [row for row in ledger.unfinished() if row.source.path.is_relative_to(folders.inbox)]
+        rows = [r for r in ledger.unfinished() if pipeline.lies_in(folders.inbox, r.source.path)]
         pipeline.recover(ledger, folders, at_once)
     except pipeline.Stopped as stopped:
         failure = stopped.__cause__

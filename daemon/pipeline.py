@@ -27,7 +27,7 @@ from daemon.identity import Identity
 from daemon.inbox import Inbox
 from daemon.naming import Wanted
 from daemon.reading import Read, Readers
-from daemon.settling import SettledFile
+from daemon.settling import SettledFile, regular
 from db.errors import LedgerUnavailable
 from db.ledger import Decision, FaceRecord, Ledger, Source, Unfinished
 from trainer.bundle import Bundle, Verdict
@@ -70,10 +70,10 @@ class Folders:
         roots = {"happy": self.happy, "sad": self.sad, UNSURE: self.unsure, None: self.failed}
         return roots[label]
 
-    def root_above(self, destination: Path) -> Path:
-        """The destination folder that a path of an earlier run lies in."""
+    def root_above(self, destination: Path) -> Path | None:
+        """The destination folder that a path of an earlier run lies in; None: in none of these."""
         roots = (self.happy, self.sad, self.failed, self.unsure)
-        return next((r for r in roots if destination.is_relative_to(r)), destination.parent)
+        return next((root for root in roots if lies_in(root, destination)), None)
 
 
 @dataclass(frozen=True)
@@ -392,11 +392,16 @@ def recover(ledger: Ledger, folders: Folders, stopping: threading.Event) -> int:
     rows = [
         row
         for row in persist(ledger.unfinished, stopping)
-        if row.source.path.is_relative_to(folders.inbox)
+        if lies_in(folders.inbox, row.source.path)
     ]
-    undecided = [row.id for row in rows if row.destination is None]
-    persist(partial(ledger.release, undecided), stopping)
-    moves = [_resumed(row, folders) for row in rows if row.destination is not None]
+    moves: list[Move] = []
+    to_be_judged: list[int] = []
+    for row in rows:
+        if move := _resumed(row, folders):
+            moves.append(move)
+        elif row.destination is None or _is_to_be_judged_anew(row):
+            to_be_judged.append(row.id)
+    persist(partial(ledger.release, to_be_judged), stopping)
     outcomes = carry_out(ledger, moves, stopping)
     for move in moves:
         if outcomes[move.id] is not Outcome.DONE:
@@ -404,16 +409,41 @@ def recover(ledger: Ledger, folders: Folders, stopping: threading.Event) -> int:
     return sum(outcome is Outcome.DONE for outcome in outcomes.values())
 
 
-def _resumed(row: Unfinished, folders: Folders) -> Move:
-    assert row.destination is not None
+def _resumed(row: Unfinished, folders: Folders) -> Move | None:
+    """The move that was decided; None if none was, or one to a folder that is not configured."""
+    if row.destination is None:
+        return None
+    root = folders.root_above(row.destination)
+    if root is None:
+        return None
     return Move(
         id=row.id,
         source=row.source.path,
         destination=row.destination,
-        root=folders.root_above(row.destination),
+        root=root,
         identity=Identity(row.source.size_bytes, row.source.mtime_ns),
         sha256=row.sha256,
     )
+
+
+def _is_to_be_judged_anew(row: Unfinished) -> bool:
+    """Of a row whose destination lies in no folder of the configuration, as after a change of it.
+
+    Nothing is touched there, whatever a row says. If the file is gone from the inbox, the row is
+    left for a start with the folder that it has been moved to.
+    """
+    is_here = regular(row.source.path) is not None
+    log.warning(
+        "the destination is in none of the configured folders: %s",
+        "judging the file anew" if is_here else "start once with its folder to end the move",
+        extra={"file": row.source.path, "destination": row.destination},
+    )
+    return is_here
+
+
+def lies_in(folder: Path, path: Path) -> bool:
+    """Whether a path as a row tells it leads into a folder."""
+    return path.is_relative_to(folder) and ".." not in path.parts
 
 
 def _names(move: Move) -> dict[str, Path]:

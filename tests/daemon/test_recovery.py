@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -115,6 +117,40 @@ def test_a_file_that_may_have_been_moved_to_a_disk_that_is_away(
     away.rename(place.happy)
     assert restart(place, ledger) == 1
     place.assert_promise(Counter({sha256(DATA): 1}))
+
+
+def rewrite(place: Place, column: str, path: str) -> None:
+    with contextlib.closing(sqlite3.connect(place.database)) as link, link:
+        link.execute(f"UPDATE images SET {column} = ?", [path])
+
+
+@pytest.mark.parametrize("row_says", ["{root}/outside/a.jpg", "{root}/happy/../outside/a.jpg"])
+def test_a_destination_that_is_not_configured(
+    place: Place, ledger: Ledger, caplog: pytest.LogCaptureFixture, row_says: str
+) -> None:
+    outside = place.root / "outside"
+    outside.mkdir()
+    source, _ = decided(place, ledger)
+    rewrite(place, "destination_path", row_says.format(root=place.root))
+    away = source.rename(place.root / "away")
+    assert restart(place, ledger) == 0
+    assert [row["state"] for row in place.rows()] == ["decided"]
+    assert "start once with its folder" in caplog.text
+    away.rename(source)
+    assert restart(place, ledger) == 0
+    assert "judging the file anew" in caplog.text
+    assert place.rows() == []
+    assert source.exists()
+    assert place.files(outside) == []
+
+
+def test_a_source_that_leads_out_of_the_inbox(place: Place, ledger: Ledger) -> None:
+    source, _ = decided(place, ledger)
+    outside = source.rename(place.root / "a.jpg")
+    rewrite(place, "source_path", f"{place.inbox}/../a.jpg")
+    assert restart(place, ledger) == 0
+    assert outside.exists()
+    assert place.filed() == []
 
 
 def test_rows_of_another_inbox_are_left_alone(place: Place, ledger: Ledger) -> None:
