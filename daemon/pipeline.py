@@ -28,7 +28,7 @@ from daemon.inbox import Inbox
 from daemon.naming import Wanted
 from daemon.reading import Read, Readers
 from daemon.settling import SettledFile, regular
-from db.errors import LedgerUnavailable
+from db.errors import LedgerError, LedgerUnavailable
 from db.ledger import Decision, FaceRecord, Ledger, Source, Unfinished
 from trainer.bundle import Bundle, Verdict
 from trainer.errors import ImageError
@@ -175,6 +175,9 @@ class Pipeline:
         try:
             stage()
         except Stopped:
+            self._broken.set()
+        except LedgerError as error:
+            self.failure = error
             self._broken.set()
         except BaseException as error:
             log.exception("a stage of the pipeline failed")

@@ -17,6 +17,7 @@ from daemon.reading import Readers
 from daemon.reporting import Reporter
 from daemon.settings import Settings
 from db.engine import open_for_writing
+from db.errors import LedgerError
 from db.ledger import Ledger, ModelRecord
 from trainer import bundle
 from trainer.bundle import Bundle
@@ -189,7 +190,7 @@ def _run(line: Pipeline, inbox: Inbox, reporter: Reporter, stop: threading.Event
     finally:
         line.stop()
     failure = line.failure or inbox.failure
-    if isinstance(failure, ServiceError):
+    if isinstance(failure, (ServiceError, LedgerError)):
         raise failure
     if failure:
         raise ServiceError(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,8 @@ A writer is told soon, so that the service can say what it waits for, and can be
 """
 
 
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+
 PASSING = re.compile("locked|full")
 """In what SQLite says of troubles that pass."""
 
@@ -37,7 +42,7 @@ def open_for_writing(database: str) -> sa.Engine:
     """
     url = _url(database)
     if file := _file(url):
-        _make_parent(file)
+        _make(file)
     with refusals(database):
         engine = _engine(url, writing=True)
         try:
@@ -96,22 +101,26 @@ def _file(url: sa.URL) -> Path | None:
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
-def _make_parent(file: Path) -> None:
+def _make(file: Path) -> None:
+    """An empty file is a SQLite database without tables."""
     try:
-        file.absolute().parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(mode=0o775, parents=True, exist_ok=True)
+        if not file.exists():
+            file.touch(mode=0o644)
     except OSError as error:
-        raise LedgerError(
-            f"The folder of the database {file} cannot be made: {error.strerror}."
-        ) from None
+        kind = LedgerUnavailable if error.errno in NO_ROOM else LedgerError
+        raise kind(f"The database {file} cannot be made: {error.strerror}.") from None
 
 
 def _engine(url: sa.URL, *, writing: bool) -> sa.Engine:
     if file := _file(url):
-        query = {"mode": "rwc" if writing else "rw", "uri": "true"}
+        query = {"mode": "rw", "uri": "true"}  # It is made but once, never while it is missing.
         url = url.set(database=file.absolute().as_uri(), query=query)
     engine = sa.create_engine(url)
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _prepare_writer if writing else _prepare_reader)
+        if writing and file:
+            sa.event.listen(engine, "begin", partial(_require_same, file, file.stat()))
         sa.event.listen(engine, "begin", _begin_immediate if writing else _begin)
     return engine
 
@@ -131,6 +140,22 @@ def _pragmas(connection: Any, patience_ms: int, *pragmas: str) -> None:
     connection.isolation_level = None
     for pragma in (f"busy_timeout={patience_ms}", *pragmas):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _require_same(file: Path, opened: os.stat_result, connection: sa.Connection) -> None:
+    """SQLite itself would go on writing to a file that was deleted."""
+    try:
+        now = file.stat()
+    except OSError as error:
+        raise LedgerUnavailable(
+            f"The database {file} is gone ({error.strerror}). Put it back; or stop moodsort, "
+            "restore a copy, and start it again"
+        ) from None
+    if not os.path.samestat(opened, now):
+        raise LedgerError(
+            f"Another file has taken the place of the database {file}. Start moodsort again, "
+            "and it works with that one."
+        )
 
 
 def _begin_immediate(connection: sa.Connection) -> None:

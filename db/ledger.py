@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from db.errors import LedgerUnavailable
+from db.errors import LedgerError, LedgerUnavailable
 from db.schema import UNFINISHED, Face, Image, Model, State
 from db.text import original, printable
 
@@ -103,7 +103,8 @@ class Ledger:
     """Writes rows through an engine made by `db.engine.open_for_writing`.
 
     Every method raises LedgerUnavailable where the database does not take the transaction now;
-    nothing of it is then recorded, and the call may be repeated.
+    nothing of it is then recorded, and the call may be repeated. It raises LedgerError where the
+    database is damaged, or another file has taken its place.
     """
 
     def __init__(self, engine: sa.Engine) -> None:
@@ -226,6 +227,12 @@ class Ledger:
         except (OperationalError, IntegrityError) as error:
             # Integrity: another process was faster; the call, repeated, sees what it wrote.
             raise LedgerUnavailable(f"The database does not take it: {error.orig}") from error
+        except SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or error
+            raise LedgerError(
+                f"The database has become unusable: {cause}. Move it aside, restore a copy, start "
+                "again, and then ask moodsort doctor what differs."
+            ) from error
 
 
 def _claimed(path: str, source: Source) -> Image:
