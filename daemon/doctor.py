@@ -220,7 +220,7 @@ def _recover(engine: sa.Engine, settings: Settings) -> Iterator[Repair]:
     from daemon import pipeline
     from db.ledger import Ledger
 
-    folders = pipeline.Folders(**settings.folders)
+    folders = pipeline.Folders.of(settings.folders)
     at_once = threading.Event()
     at_once.set()
     failure = None

@@ -66,7 +66,8 @@ class Move:
 
     `identity` and `sha256` (None if it could not be read) say which file is meant.
     `root` is the destination folder of the configuration: it is never made here, so that a file
-    does not end up below the empty mount point of a missing disk.
+    does not end up below the empty mount point of a missing disk. Nor does it end up in one:
+    `on_mount` says that the folder itself was a mount point when the service started.
     """
 
     id: int
@@ -75,6 +76,7 @@ class Move:
     root: Path
     identity: Identity
     sha256: str | None
+    on_mount: bool = False
 
 
 def place(moves: Sequence[Move]) -> dict[int, Outcome]:
@@ -106,7 +108,7 @@ class _Appeared:
 
 def _appear(move: Move) -> _Appeared:
     """Make the file appear at its destination, if it is not there yet."""
-    _require(move.root)
+    _require(move)
     source = descent.look(move.source)
     there = descent.look(move.destination)
     if there is not None:
@@ -325,15 +327,20 @@ def _has_content(move: Move) -> bool:
     return same_size and content_hash(move.destination) == move.sha256
 
 
-def _require(root: Path) -> None:
-    """Unless it is there nothing can be told of a move: its file may be on a disk that is away."""
+def _require(move: Move) -> None:
+    """Unless its folder is there nothing can be told of a move: the file may be on a missing disk.
+
+    Raises:
+        FileNotFoundError: it is not.
+    """
     try:
-        with descent.opened(root):
-            pass
+        with descent.opened(move.root):
+            reason = "Its disk is not mounted"
+            if not move.on_mount or move.root.is_mount():
+                return
     except NotADirectoryError:
-        raise FileNotFoundError(
-            errno.ENOENT, "A link or a file has taken its place", str(root)
-        ) from None
+        reason = "A link or a file has taken its place"
+    raise FileNotFoundError(errno.ENOENT, reason, str(move.root))
 
 
 def _is_writable(folder: Path) -> bool:

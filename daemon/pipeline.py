@@ -13,7 +13,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -57,13 +57,22 @@ LONGEST_RETRY_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Folders:
-    """Where files come from and go to, as absolute paths without links."""
+    """Where files come from and go to, as absolute paths without links.
+
+    `mounts` are those that were mount points when the service started.
+    """
 
     inbox: Path
     happy: Path
     sad: Path
     failed: Path
     unsure: Path
+    mounts: frozenset[Path] = frozenset()
+
+    @classmethod
+    def of(cls, paths: Mapping[str, Path]) -> Folders:
+        """The folders by name, as they are mounted now."""
+        return cls(**paths, mounts=frozenset(path for path in paths.values() if path.is_mount()))
 
     def root_of(self, label: str | None) -> Path:
         """The destination of a label; of None, for a bad image, it is `failed`."""
@@ -326,13 +335,15 @@ class Pipeline:
         )
 
     def _move(self, decision: Decision, source: Path) -> Move:
+        root = self._folders.root_of(decision.label)
         return Move(
             id=decision.id,
             source=source,
             destination=decision.destination,
-            root=self._folders.root_of(decision.label),
+            root=root,
             identity=Identity(decision.size_bytes, decision.mtime_ns),
             sha256=decision.sha256,
+            on_mount=root in self._folders.mounts,
         )
 
     def _persist(self, action: Callable[[], T]) -> T:
@@ -426,6 +437,7 @@ def _resumed(row: Unfinished, folders: Folders) -> Move | None:
         root=root,
         identity=Identity(row.source.size_bytes, row.source.mtime_ns),
         sha256=row.sha256,
+        on_mount=root in folders.mounts,
     )
 
 

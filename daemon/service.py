@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 
-from daemon import lock, pipeline, reading
+from daemon import descent, lock, pipeline, reading
 from daemon.errors import ServiceError
 from daemon.inbox import Inbox
 from daemon.pipeline import Folders, Pipeline
@@ -69,10 +69,10 @@ def make_folders(settings: Settings) -> Folders:
     wanted = (settings.inbox, settings.happy, settings.sad, settings.failed, settings.unsure)
     for folder in wanted if settings.unsure_below else wanted[:-1]:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(descent.NEW_FOLDER, parents=True, exist_ok=True)
         except OSError as error:
             raise ServiceError(f"The folder {folder} cannot be made: {error.strerror}.") from None
-    return Folders(**settings.folders)
+    return Folders.of(settings.folders)
 
 
 def serve(
