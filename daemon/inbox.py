@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from watchdog.events import (
     DirCreatedEvent,
@@ -24,13 +23,12 @@ from watchdog.events import (
     FileCreatedEvent,
     FileMovedEvent,
     FileSystemEvent,
-    FileSystemEventHandler,
 )
-from watchdog.observers import Observer
 
 from daemon.errors import ServiceError
 from daemon.settling import SettledFile, SettleTracker, regular
 from daemon.walking import Found, walk
+from daemon.watching import Watch, can_watch_more
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +106,8 @@ class Inbox:
         self._overflown = False
         self._events = 0
         self._next_scan = 0.0
-        self._observer: Any = None
+        self._loss_is_told = False
+        self._watch: Watch | None = None
         self._first_place = self._place()
         self._next_look = 0.0
         self._stopping = threading.Event()
@@ -118,7 +117,7 @@ class Inbox:
     def start(self) -> None:
         """Begin: first the watch, then the scan, so that nothing falls between them."""
         if self._watching:
-            self._watch()
+            self._begin_watch()
         self._thread.start()
 
     def stop(self) -> None:
@@ -126,7 +125,7 @@ class Inbox:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._unwatch()
+        self._end_watch()
 
     def done(self, path: Path, *, again: bool = False) -> None:
         """A file handed out is dealt with; `again`: it is still here and to be taken once more."""
@@ -137,7 +136,7 @@ class Inbox:
         if self._news.qsize() < MOST_HINTS:
             self._news.put(_Seen(path, ended, folder))
         else:
-            self._overflown = True
+            self._lose_hints()
 
     def leave_alone(self, path: Path, reason: str) -> None:
         """Say once that a file is not to be filed; it stays where it is."""
@@ -230,6 +229,7 @@ class Inbox:
             found = next(self._scans[0], None)
             if found is None:
                 self._scans.popleft()
+                self._poll_unless_all_is_watched()
             else:
                 self._note(found.path)
 
@@ -264,29 +264,56 @@ class Inbox:
             self._reported.add(folder)
             log.error("cannot list the folder: %s", error.strerror, extra={"file": folder})
 
-    def _watch(self) -> None:
-        observer = _observer()
+    def _begin_watch(self) -> None:
         try:
-            observer.schedule(
-                _Handler(self), str(self.folder), recursive=self._recursive, event_filter=EVENTS
+            self._watch = Watch(
+                self.folder,
+                recursive=self._recursive,
+                on_event=self._take_hint,
+                on_loss=self._lose_hints,
             )
-            observer.start()
         except OSError as error:
-            log.warning(
-                "cannot watch the inbox (%s); looking through it every %g s instead",
-                error.strerror,
-                POLL_SECONDS,
-            )
-            observer.stop()
-            self._watching = False
-        else:
-            self._observer = observer
+            self._poll_instead(error.strerror)
 
-    def _unwatch(self) -> None:
-        if self._observer is not None:
-            self._observer.stop()
-            self._observer.join()
-            self._observer = None
+    def _end_watch(self) -> None:
+        if self._watch:
+            self._watch.stop()
+            self._watch = None
+
+    def _poll_instead(self, reason: str | None) -> None:
+        self._end_watch()
+        self._watching = False
+        self._next_scan = min(self._next_scan, time.monotonic() + POLL_SECONDS)
+        log.warning(
+            "cannot watch the inbox (%s); looking through it every %g s instead",
+            reason,
+            POLL_SECONDS,
+        )
+
+    def _poll_unless_all_is_watched(self) -> None:
+        """After a look at folders, some of which may be new."""
+        if self._watch and self._recursive and not can_watch_more(self.folder):
+            self._poll_instead("the kernel watches no more folders: fs.inotify.max_user_watches")
+
+    def _take_hint(self, event: FileSystemEvent) -> None:
+        """Called on a thread of the watch."""
+        if isinstance(event, DirCreatedEvent):
+            self.seen(_path(event.src_path), folder=True)
+        elif isinstance(event, DirMovedEvent) and event.dest_path:
+            self.seen(_path(event.dest_path), folder=True)
+        elif isinstance(event, FileCreatedEvent):
+            self.seen(_path(event.src_path))
+        elif isinstance(event, FileClosedEvent):
+            self.seen(_path(event.src_path), ended=True)
+        elif isinstance(event, FileMovedEvent) and event.dest_path:
+            self.seen(_path(event.dest_path), ended=True)
+
+    def _lose_hints(self) -> None:
+        """Called on a thread of the watch, when there are too many to keep."""
+        self._overflown = True
+        if not self._loss_is_told:
+            self._loss_is_told = True
+            log.warning("more happens in the inbox than can be watched; looking through it as well")
 
     def _is_back(self) -> bool:
         """Whether the folder, which was missing, has come back, as with a disk; then watch it anew.
@@ -307,8 +334,8 @@ class Inbox:
             raise ServiceError(f"The inbox {self.folder} was replaced by another folder.")
         was_missing, self._missing = self._missing, False
         if was_missing and self._watching:
-            self._unwatch()
-            self._watch()
+            self._end_watch()
+            self._begin_watch()
         return was_missing
 
     def _place(self) -> tuple[int, int] | None:
@@ -318,45 +345,6 @@ class Inbox:
         except OSError:
             return None
         return found.st_dev, found.st_ino
-
-
-def _observer() -> Any:
-    """An observer that tells a file moved in from one that was made and is still empty."""
-    make: Any = Observer  # which differs from system to system
-    try:
-        return make(generate_full_events=True)
-    except TypeError:  # Only the one for inotify knows the option.
-        return make()
-
-
-EVENTS: list[type[FileSystemEvent]] = [
-    FileCreatedEvent,
-    FileClosedEvent,
-    FileMovedEvent,
-    DirCreatedEvent,
-    DirMovedEvent,
-]
-"""What the kernel is asked for; reading and removing files by the service itself is not in it."""
-
-
-class _Handler(FileSystemEventHandler):
-    """Turns events into hints."""
-
-    def __init__(self, inbox: Inbox) -> None:
-        self._inbox = inbox
-
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        """Called on the observer's thread."""
-        if isinstance(event, DirCreatedEvent):
-            self._inbox.seen(_path(event.src_path), folder=True)
-        elif isinstance(event, DirMovedEvent) and event.dest_path:
-            self._inbox.seen(_path(event.dest_path), folder=True)
-        elif isinstance(event, FileCreatedEvent):
-            self._inbox.seen(_path(event.src_path))
-        elif isinstance(event, FileClosedEvent):
-            self._inbox.seen(_path(event.src_path), ended=True)
-        elif isinstance(event, FileMovedEvent) and event.dest_path:
-            self._inbox.seen(_path(event.dest_path), ended=True)
 
 
 def _path(name: bytes | str) -> Path:

@@ -17,7 +17,7 @@ import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -155,12 +155,13 @@ class Place:
 class Service:
     """`moodsort run` as a child process on a place."""
 
-    def __init__(self, place: Place, *extra: str) -> None:
+    def __init__(self, place: Place, *extra: str, under: Sequence[str] = ()) -> None:
+        """`under`: a command that runs another one, such as nice."""
         self.place = place
         self.log = place.root / "service.log"
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
-                [MOODSORT, "run", "--inbox", place.inbox, *place.destinations(), *extra],
+                [*under, MOODSORT, "run", "--inbox", place.inbox, *place.destinations(), *extra],
                 stdout=out,
                 stderr=subprocess.STDOUT,
             )

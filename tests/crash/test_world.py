@@ -9,7 +9,9 @@ import contextlib
 import functools
 import json
 import logging
+import signal
 import sqlite3
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -188,5 +190,59 @@ def test_a_clock_that_was_set_back(place: Place) -> None:
         service.wait_drained(3)
         newest = moodsort("results", "--json", "--limit", "1", "--database", place.database)
         assert json.loads(newest.stdout)["source_path"] == place.row("3.jpg")["source_path"]
+        assert service.stop() == 0
+    place.assert_promise(dropped)
+
+
+def test_more_folders_than_can_be_watched(place: Place) -> None:
+    """The kernel counts watches for each user namespace: in one of its own there are two."""
+    limit = "echo 2 > /proc/sys/user/max_inotify_watches"
+    few = ("unshare", "--user", "--map-root-user", "sh", "-c")
+    if subprocess.run([*few, limit], capture_output=True, check=False).returncode:
+        pytest.skip("the number of watches cannot be limited here")
+    folders = [place.inbox / name for name in "abcd"]
+    for folder in folders:
+        folder.mkdir()
+    with Service(place, *QUICK, under=(*few, f'{limit}; exec "$@"', "sh")) as service:
+        service.wait_until_ready()
+        service.wait_for(lambda: "watches no more folders" in service.said(), "it says so")
+        for seed, folder in enumerate(folders):
+            (folder / "a.jpg").write_bytes(jpeg("sad", seed))
+        service.wait_drained(4)
+        assert service.said().count("cannot watch the inbox") == 1
+        assert service.stop() == 0
+    place.assert_promise(Counter(sha256(jpeg("sad", seed)) for seed in range(4)))
+
+
+MOST_QUEUED = Path("/proc/sys/fs/inotify/max_queued_events")
+
+
+@contextlib.contextmanager
+def short_queues() -> Iterator[None]:
+    """Let the kernel keep no more than 16 events for those who begin to watch now."""
+    before = MOST_QUEUED.read_text()
+    try:
+        MOST_QUEUED.write_text("16")
+    except OSError:
+        pytest.skip("the kernel's queues of events cannot be made shorter here")
+    try:
+        yield
+    finally:
+        MOST_QUEUED.write_text(before)
+
+
+def test_more_events_than_the_kernel_keeps(place: Place) -> None:
+    with contextlib.ExitStack() as stack:
+        with short_queues():
+            service = stack.enter_context(Service(place, *QUICK))
+            service.wait_until_ready()
+        dropped: Counter[str] = Counter()
+        for first in (0, 60):
+            service.process.send_signal(signal.SIGSTOP)
+            dropped += drop(place, *range(first, first + 60))
+            service.process.send_signal(signal.SIGCONT)
+            service.wait_drained(first + 60)
+        assert service.said().count("more happens in the inbox than can be watched") == 1
+        assert "overflow" not in service.said()
         assert service.stop() == 0
     place.assert_promise(dropped)
