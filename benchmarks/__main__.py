@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
-from benchmarks import backlog, figures, latency, queries, startup, throughput, training
+from benchmarks import backlog, durability, figures, latency, queries, startup, throughput, training
 from benchmarks.photos import photos as find_photos
 
 BENCHMARKS = {
     module.NAME: module.measure
-    for module in (startup, latency, queries, throughput, training, backlog)
+    for module in (startup, latency, queries, durability, throughput, training, backlog)
 }
 
 
