@@ -109,6 +109,16 @@ def test_links_in_a_circle_are_a_sentence(tmp_path: Path) -> None:
         load(None, {}, {"inbox": tmp_path / "loop"})
 
 
+def test_a_folder_that_is_another_by_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "inbox" / "sub").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "inbox" / "sub")
+    paths = {"inbox": tmp_path / "inbox", "happy": tmp_path / "link"}
+    with pytest.raises(SettingsError, match=r"happy .* must not lie inside the inbox"):
+        load(None, {}, paths)
+    with pytest.raises(SettingsError, match="happy and sad are the same folder"):
+        load(None, {}, {"happy": tmp_path / "link", "sad": tmp_path / "inbox" / "sub"})
+
+
 def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read: No such file"):
         load(tmp_path / "none.toml", {}, {})

@@ -234,3 +234,13 @@ def test_a_zip_writes_nothing_outside(copy: Path, tmp_path: Path) -> None:
     load(str(tmp_path / "evil.zip"))
     assert not list(tmp_path.parent.rglob("evil.txt"))
     assert not list(tmp_path.parent.rglob("outside"))
+
+
+def test_a_zip_with_too_large_a_member_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.bundle.LARGEST_MEMBER", 10_000)
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr("model.keras", bytes(10_001))
+    with pytest.raises(BundleError, match=r"model.keras in .* is too large to be true"):
+        load(str(tmp_path / "bomb.zip"))
