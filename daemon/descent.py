@@ -47,7 +47,11 @@ def opened(folder: Path, *, make_below: Path | None = None) -> Iterator[int]:
 
 @contextmanager
 def listed(folder: Path) -> Iterator[int]:
-    """The same, to be listed or synced; it may then not be readable, too."""
+    """A descriptor of the folder that can also be listed and synced.
+
+    Raises:
+        OSError: as `opened`, and if it may not be read.
+    """
     with opened(folder) as above:
         descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=above)
     try:

@@ -45,8 +45,7 @@ NOT_OFFERED = {
 """What is said where there are no hard links or no such renaming, or where the kernel guards."""
 
 KEPT_MODE = 0o775
-"""Permissions that a copy gets of its original's: it must not run as another user's program,
-nor be writable by everybody."""
+"""What a copy gets of the permissions of its original: no set-id, nor all the world's writing."""
 
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
@@ -237,7 +236,8 @@ def _copy_attributes(source: int, copy: int) -> None:
             if name.startswith("user."):
                 os.setxattr(copy, name, os.getxattr(source, name))
     found = os.fstat(source)
-    os.fchmod(copy, found.st_mode & KEPT_MODE)
+    with contextlib.suppress(PermissionError):  # FAT has permissions of its own.
+        os.fchmod(copy, found.st_mode & KEPT_MODE)
     os.utime(copy, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
@@ -333,14 +333,15 @@ def _require(move: Move) -> None:
     Raises:
         FileNotFoundError: it is not.
     """
+    root = str(move.root)
     try:
         with descent.opened(move.root):
-            reason = "Its disk is not mounted"
-            if not move.on_mount or move.root.is_mount():
-                return
+            pass
     except NotADirectoryError:
         reason = "A link or a file has taken its place"
-    raise FileNotFoundError(errno.ENOENT, reason, str(move.root))
+        raise FileNotFoundError(errno.ENOENT, reason, root) from None
+    if move.on_mount and not move.root.is_mount():
+        raise FileNotFoundError(errno.ENOENT, "Its disk is not mounted", root)
 
 
 def _is_writable(folder: Path) -> bool:

@@ -132,6 +132,15 @@ def test_a_free_name_is_kept_and_a_used_one_gets_the_id(tmp_path: Path) -> None:
     }
 
 
+def test_many_files_with_the_names_of_folders_on_the_way(tmp_path: Path) -> None:
+    """Of the longest names, where only the end differs; strangers may choose them."""
+    for name in ("x" * 255, "x" * 253 + "-7", "x" * 251 + "-7-2"):
+        (tmp_path / name).touch()
+    wanted = Wanted(7, tmp_path, tmp_path / ("x" * 255) / "a.jpg")
+    chosen = choose_destinations([wanted], nothing_taken)[7]
+    assert chosen == tmp_path / ("x" * 251 + "-7-3") / "a.jpg"
+
+
 @pytest.mark.parametrize("name", ["x" * 251 + ".jpg", "ü" * 125 + ".jpeg", "x." + "y" * 250])
 def test_a_long_name_has_room_for_the_id(tmp_path: Path, name: str) -> None:
     wanted = tmp_path / name
