@@ -3,7 +3,7 @@
 #
 # DATA holds fer2013/train, fer2013/public-test, portraits and seed-photos, each with the folders
 # happy/ and sad/; OUT is a new folder. It needs an installed moodsort (make install), Node 20 for the
-# avatars and, on two cores without a GPU, three hours. What was interrupted goes on if it is started
+# avatars and, on two cores without a GPU, three and a half hours. What was interrupted goes on if it is started
 # again.
 set -eu
 [ $# -eq 2 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 2; }
@@ -32,11 +32,13 @@ train() {
 }
 # Portraits are named PERSON_NUMBER; all of one person's go to one side of the split.
 train_on_faces() {
-    train "$@" fer2013 portraits drawn avatars --seed 1 --split 85/5/10 \
+    train "$@" fer2013 portraits drawn avatars --split 85/5/10 \
         --group-by '^(?!Training_|PublicTest_)(.+)_\d+'
 }
-train_on_faces first --network compact
-train_on_faces second --network lite0
-train_on_faces faces --network compact --from models/first \
+train_on_faces first --network compact --seed 1
+train_on_faces second --network lite0 --seed 1
+train_on_faces third --network compact --seed 1 --from models/first \
     --teacher models/first --teacher models/second
+train_on_faces faces --network compact --seed 2 --epochs 24 --from models/third \
+    --teacher models/third --teacher models/first
 train shipped seed-photos --network scene --seed 1 --split 60/30/10 --faces models/faces
