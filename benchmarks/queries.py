@@ -16,7 +16,10 @@ ROWS = (10_000, 1_000_000)
 QUESTIONS = (
     ("results --limit 20", 1.5),
     ("results --label sad --since 2026-01-02 --limit 20", 1.5),
+    ("results --state failed --until 2026-01-01T02:00Z --limit 20", 1.5),
+    ("results --sort least-certain --limit 20", 1.5),
     ("stats", None),
+    ("stats --by day", None),
 )
 NAME = "queries"
 
@@ -24,8 +27,10 @@ FILL = """
 WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < :rows)
 INSERT INTO images (sha256, size_bytes, source_mtime_ns, width, height, format, source_path, state,
     label, probability, p_sad, decided_by, destination_path, claimed_at, decided_at, filed_at)
-SELECT printf('%064x', n), 100000, n, 1200, 800, 'JPEG', '/inbox/' || n || '.jpg', 'filed',
-    CASE n % 2 WHEN 0 THEN 'happy' ELSE 'sad' END, 0.9, CASE n % 2 WHEN 0 THEN 0.1 ELSE 0.9 END,
+SELECT printf('%064x', n), 100000, n, 1200, 800, 'JPEG', '/inbox/' || n || '.jpg',
+    CASE WHEN n % 100 THEN 'filed' ELSE 'failed' END,
+    CASE WHEN n % 100 = 0 THEN NULL WHEN n % 2 THEN 'happy' ELSE 'sad' END,
+    CASE WHEN n % 100 THEN 0.5 + n * 7919 % 10000 / 20000.0 END, 0.5,
     'faces', '/happy/' || n || '.jpg', t, t, t
 FROM (SELECT n, strftime('%Y-%m-%d %H:%M:%f', '2026-01-01', n || ' seconds') || '000' AS t
       FROM number)

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import json
 import re
-import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from db.text import one_line
+from db.printing import Form, Printer, plain, print_groups, print_stats
+from db.terms import By, Order
 
 if TYPE_CHECKING:
-    pass
+    from db.queries import Filter
+    from db.statistics import Group
 
 TABLE_ROWS = 20
 """Rows that a table shows where no limit is given."""
+
+FOLLOW_SECONDS = 1.0
+"""How often new decisions are looked for."""
+
+STATES = ("claimed", "decided", "filed", "failed")
+LABELS = ("happy", "sad", "unsure")
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -44,6 +51,8 @@ class Moment(click.ParamType[datetime]):
             )
 
 
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
 database_option = click.option(
     "--database",
     envvar="MOODSORT_DATABASE",
@@ -52,129 +61,146 @@ database_option = click.option(
     help="SQLite file or database URL.",
 )
 
+since_option = click.option(
+    "--since",
+    type=Moment(),
+    help="Not earlier than a time (2026-01-31T18:00) or an age (30m, 24h, 7d).",
+)
+until_option = click.option("--until", type=Moment(), help="Earlier than a time or an age.")
+
+
+def which_results(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator that gives a command the flags of `db.queries.Filter`, but order and limits."""
+    flags: tuple[Decorator, ...] = (
+        click.option("--label", type=click.Choice(LABELS), help="What was decided."),
+        click.option("--state", type=click.Choice(STATES)),
+        since_option,
+        until_option,
+        click.option("--min-probability", type=click.FloatRange(0, 1), help="Of the label."),
+        click.option("--max-probability", type=click.FloatRange(0, 1), help="Of the label."),
+        click.option("--model", metavar="NAME", help="What decided, by its name."),
+        click.option(
+            "--path",
+            metavar="GLOB",
+            help="Where it came from or lies now: '*.png', 'holiday/*', '/home/me/*'.",
+        ),
+        click.option("--corrected", is_flag=True, help="Only what a person has judged."),
+        click.option("--error", metavar="CODE", help="Why it failed: truncated, empty …"),
+    )
+    for flag in reversed(flags):
+        command = flag(command)
+    return command
+
 
 @click.command(epilog="Example: moodsort results --label sad --since 24h --json")
 @database_option
-@click.option("--label", type=click.Choice(["happy", "sad", "unsure"]))
-@click.option("--state", type=click.Choice(["claimed", "decided", "filed", "failed"]))
-@click.option("--since", type=Moment(), help="A time (2026-01-31T18:00) or an age (30m, 24h, 7d).")
+@which_results
+@click.option(
+    "--sort", type=click.Choice([order.value for order in Order]), help="Default: newest."
+)
 @click.option(
     "--limit",
     type=click.IntRange(0, 2**62),
     help=f"Most rows. Default: {TABLE_ROWS} in a table, all in JSON and CSV.",
 )
+@click.option("--offset", type=click.IntRange(0, 2**62), help="So many rows are left out first.")
+@click.option("--follow", is_flag=True, help="Wait for new decisions, and print them as they come.")
 @click.option("--faces", is_flag=True, help="Also show the faces that counted in each image.")
 @click.option("--json", "form", flag_value="json", help="One JSON object a line.")
 @click.option("--csv", "form", flag_value="csv", help="Comma-separated values with a header.")
 def results(
     database: str,
-    label: str | None,
-    state: str | None,
-    since: datetime | None,
+    sort: str | None,
     limit: int | None,
+    offset: int | None,
+    follow: bool,
     faces: bool,
-    form: str | None,
+    form: Form | None,
+    **wanted: Any,
 ) -> None:
-    """Show decisions, newest first."""
+    """Show decisions, newest first.
+
+    Times are those of the claim. In a table they are local; in JSON and CSV they are UTC.
+    """
     from db.engine import reading
     from db.queries import Filter, find
 
+    if follow:
+        if (sort, limit, offset) != (None, None, None):
+            raise click.UsageError(
+                "--follow shows what comes, as it comes: leave out --sort, --limit and --offset."
+            )
+        _follow(database, Filter(**wanted), form, faces=faces)
+        return
     if limit is None and form is None:
         limit = TABLE_ROWS
+    asked = Filter(**wanted, order=Order(sort or Order.NEWEST), limit=limit, offset=offset or 0)
     with reading(database) as engine:
-        rows = find(engine, Filter(label, state, since, limit), with_faces=faces)
-        if form == "json":
-            _print_json(rows)
-        elif form == "csv":
-            _print_csv(rows, faces=faces)
-        else:
-            _print_table(rows, faces=faces)
+        Printer(form or "table", faces=faces).print(find(engine, asked, with_faces=faces))
 
 
-@click.command(epilog="Example: moodsort stats --json")
-@database_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def stats(database: str, as_json: bool) -> None:
-    """Show how many images were decided, and how."""
+def _follow(database: str, wanted: Filter, form: Form | None, *, faces: bool) -> None:
+    """Until somebody has seen enough: Ctrl-C is the way to end it."""
     from db import queries
     from db.engine import reading
 
+    printer = Printer(form or "table", faces=faces, goes_on=True)
+    with contextlib.suppress(KeyboardInterrupt), reading(database) as engine:
+        for rows in queries.follow(engine, wanted, with_faces=faces):
+            if rows:
+                printer.print(rows)
+            else:
+                time.sleep(FOLLOW_SECONDS)
+
+
+@click.command(epilog="Example: moodsort stats --by day --since 7d")
+@database_option
+@since_option
+@until_option
+@click.option(
+    "--by", type=click.Choice([by.value for by in By]), help="Also count by this, with a chart."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def stats(
+    database: str, since: datetime | None, until: datetime | None, by: str | None, as_json: bool
+) -> None:
+    """Show how many images were decided, and how.
+
+    Days and hours are local; in JSON they are those of UTC.
+    """
+    from db import statistics
+    from db.engine import reading
+
+    period = statistics.Period(since, until)
+    groups: list[Group] = []
     with reading(database) as engine:
-        totals = queries.stats(engine)
+        totals = statistics.stats(engine, period)
+        if by:
+            name = _utc(By(by)) if as_json else _here(By(by))
+            groups = statistics.groups(engine, By(by), period, name)
     if as_json:
-        click.echo(json.dumps({name: _plain(value) for name, value in asdict(totals).items()}))
+        shown = {name: plain(value) for name, value in asdict(totals).items()}
+        click.echo(json.dumps(shown | ({f"by_{by}": list(_told(groups, by))} if by else {})))
         return
-    where_sure = " where sure" if "unsure" in totals.labels else ""
-    share = "" if totals.share_happy is None else f" ({totals.share_happy:.1%} happy{where_sure})"
-    click.echo(f"images  {totals.images}")
-    click.echo(f"waiting {totals.waiting}")
-    click.echo(f"filed   {totals.filed}{share}")
-    for label, count in totals.labels.items():
-        click.echo(f"  {label:14} {count}")
-    for what, count in totals.decided_by.items():
-        click.echo(f"  {'by ' + what.replace('_', ' '):14} {count}")
-    click.echo(f"failed  {totals.failed}")
-    for code, count in totals.errors.items():
-        click.echo(f"  {code:14} {count}")
-    if totals.last_filed_at:
-        click.echo(f"last    {_local(totals.last_filed_at)}")
+    print_stats(totals)
+    if by:
+        click.echo()
+        print_groups(by, groups)
 
 
-def _print_json(rows: Iterator[dict[str, Any]]) -> None:
-    for row in rows:
-        click.echo(json.dumps({name: _plain(value) for name, value in row.items()}))
+def _told(groups: list[Group], by: str) -> Iterator[dict[str, Any]]:
+    """As JSON has them."""
+    for group in groups:
+        counts = asdict(group)
+        shares = {"share_happy": group.share_happy, "agreement": group.agreement}
+        yield {by: counts.pop("key")} | counts | shares
 
 
-def _print_csv(rows: Iterator[dict[str, Any]], *, faces: bool) -> None:
-    from db.queries import COLUMNS
-
-    out = csv.writer(sys.stdout)
-    out.writerow((*COLUMNS, "faces") if faces else COLUMNS)
-    for row in rows:
-        cells = [_plain(row[name]) for name in COLUMNS]
-        out.writerow([*cells, json.dumps(row["faces"])] if faces else cells)
+def _utc(by: By) -> Callable[[datetime], str]:
+    form = "%Y-%m-%d" if by is By.DAY else "%Y-%m-%dT%H:00:00Z"
+    return lambda moment: f"{moment:{form}}"
 
 
-def _print_table(rows: Iterator[dict[str, Any]], *, faces: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    about = ["id", "decided", "state", "label", "prob.", *(["faces"] if faces else []), "file"]
-    table = Table(*about, box=None, pad_edge=False)
-    for row in rows:
-        label = row["label"] or row["error_code"] or ""
-        probability = "" if row["probability"] is None else f"{row['probability']:.3f}"
-        path = _near(row["destination_path"] or row["source_path"])
-        cells = [str(row["id"]), _local(row["decided_at"]), row["state"], label, probability]
-        cells += [*([_counted(row)] if faces else []), path]
-        table.add_row(*(Text(one_line(cell), overflow="fold") for cell in cells))
-    console = Console()
-    if table.row_count:
-        console.print(table)
-    else:
-        console.print("No results.")
-
-
-def _counted(row: dict[str, Any]) -> str:
-    """How many faces, and how many of them are rather sad; nothing where nothing was decided."""
-    if row["decided_by"] is None:
-        return ""
-    sad = sum(face["p_sad"] >= 0.5 for face in row["faces"])
-    return f"{len(row['faces'])} ({sad} sad)" if row["faces"] else "0"
-
-
-def _near(path: str) -> str:
-    """Relative to the current folder where it lies below it."""
-    return path.removeprefix(f"{Path.cwd()}/")
-
-
-def _plain(value: Any) -> Any:
-    """As JSON and CSV take it: times in UTC, ISO 8601."""
-    if isinstance(value, datetime):
-        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return value
-
-
-def _local(moment: datetime | None) -> str:
-    return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+def _here(by: By) -> Callable[[datetime], str]:
+    form = "%Y-%m-%d" if by is By.DAY else "%Y-%m-%d %H:00"
+    return lambda moment: f"{moment.astimezone():{form}}"

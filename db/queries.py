@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db.schema import Face, Image, State, results
+from db.schema import UNFINISHED, Face, Image, State, results
+from db.terms import Order
 from db.text import original
 
 COLUMNS = tuple(results.c.keys())
@@ -19,35 +20,33 @@ COLUMNS = tuple(results.c.keys())
 FETCHED = 1000
 """Rows that are held at a time."""
 
+ESCAPE = "!"
+"""What takes its meaning from a special character of a pattern; a backslash has one of its own."""
+
 
 @dataclass(frozen=True)
 class Filter:
-    """Which results are wanted; None means all. `since` is about the time of the claim."""
+    """Which results are wanted, and in which order; None means all.
+
+    `since` and `until` (not included) are about the time of the claim. `path` is matched with the
+    source and the destination: `*` stands for any characters, `?` for one; one that begins with
+    neither `/` nor `*` may lie in any folder. Upper and lower case are the same. `corrected`: only
+    those that a person has judged.
+    """
 
     label: str | None = None
     state: str | None = None
     since: datetime | None = None
+    until: datetime | None = None
+    min_probability: float | None = None
+    max_probability: float | None = None
+    model: str | None = None
+    path: str | None = None
+    error: str | None = None
+    corrected: bool = False
+    order: Order = Order.NEWEST
     limit: int | None = None
-
-
-@dataclass(frozen=True)
-class Stats:
-    """Counts of images by state, of filed ones by label, of failed ones by error code.
-
-    `decided_by` counts the filed ones by what decided: `faces` or `whole_image`. `share_happy`
-    is that of happy ones among those that are happy or sad; None where there are none.
-    """
-
-    images: int
-    waiting: int
-    filed: int
-    failed: int
-    labels: dict[str, int]
-    decided_by: dict[str, int]
-    errors: dict[str, int]
-    share_happy: float | None
-    first_claimed_at: datetime | None
-    last_filed_at: datetime | None
+    offset: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,53 +64,94 @@ class Record:
 def find(
     engine: sa.Engine, wanted: Filter, *, with_faces: bool = False
 ) -> Iterator[dict[str, Any]]:
-    """Rows of the view `results`, newest first.
+    """Rows of the view `results` that are wanted, in the order that is wanted.
 
     `with_faces` adds `faces`: of each face x, y, width and height (pixels of the upright image),
     score and p_sad (0 to 1), in the order in which they were recorded.
     """
-    query = sa.select(results).order_by(results.c.id.desc()).limit(wanted.limit)
-    if wanted.label:
-        query = query.where(results.c.label == wanted.label)
-    if wanted.state:
-        query = query.where(results.c.state == wanted.state)
-    if wanted.since:
-        query = query.where(results.c.claimed_at >= wanted.since)
+    query = sa.select(results).where(*_conditions(wanted)).order_by(*_ordering(wanted.order))
+    query = query.limit(wanted.limit).offset(wanted.offset or None)
     with engine.connect() as connection:
-        found = connection.execute(query, execution_options={"yield_per": FETCHED})
-        for chunk in found.mappings().partitions():
-            rows = [dict(row) for row in chunk]
-            if with_faces:
-                _add_faces(connection, rows)
-            yield from rows
+        yield from _fetch(connection, query, with_faces=with_faces)
 
 
-def stats(engine: sa.Engine) -> Stats:
-    """The totals, from one moment."""
+def follow(
+    engine: sa.Engine, wanted: Filter, *, with_faces: bool = False
+) -> Iterator[list[dict[str, Any]]]:
+    """What of the wanted is filed or failed from now on: each step looks once, for all that is new.
+
+    The order and the limits of `wanted` do not count. Rows do not end in the order in which they
+    began; those that have begun and not ended are looked at again.
+    """
     with engine.connect() as connection:
-        states = _counts(connection, Image.state)
-        labels = _counts(connection, Image.label, Image.state == State.FILED)
-        decided_by = _counts(connection, Image.decided_by, Image.state == State.FILED)
-        errors = _counts(connection, Image.error_code, Image.state == State.FAILED)
-        first, last = connection.execute(
-            sa.select(sa.func.min(Image.claimed_at), sa.func.max(Image.filed_at))
-        ).one()
-    happy, sad = labels.get("happy", 0), labels.get("sad", 0)
-    filed = states.get(State.FILED, 0)
-    failed = states.get(State.FAILED, 0)
-    images = sum(states.values())
-    return Stats(
-        images=images,
-        waiting=images - filed - failed,
-        filed=filed,
-        failed=failed,
-        labels=labels,
-        decided_by=decided_by,
-        errors=errors,
-        share_happy=happy / (happy + sad) if happy + sad else None,
-        first_claimed_at=first,
-        last_filed_at=last,
+        newest = _newest(connection)
+        begun = set(connection.scalars(sa.select(Image.id).where(Image.state.in_(UNFINISHED))))
+    while True:
+        about = sa.select(Image.id, Image.state).order_by(Image.id)
+        with engine.connect() as connection:
+            new = connection.execute(about.where(Image.id > newest).limit(FETCHED)).all()
+            seen = [*connection.execute(about.where(Image.id.in_(begun))), *new]
+            begun = {row.id for row in seen if row.state in UNFINISHED}
+            # Where the newest rows were given back, their numbers come again.
+            newest = new[-1].id if new else _newest(connection)
+            ended = [row.id for row in seen if row.id not in begun]
+            query = sa.select(results).where(results.c.id.in_(ended), *_conditions(wanted))
+            yield list(_fetch(connection, query.order_by(results.c.id), with_faces=with_faces))
+
+
+def _newest(connection: sa.Connection) -> int:
+    return connection.scalar(sa.select(sa.func.max(Image.id))) or 0
+
+
+def _fetch(
+    connection: sa.Connection, query: sa.Select[Any], *, with_faces: bool
+) -> Iterator[dict[str, Any]]:
+    found = connection.execute(query, execution_options={"yield_per": FETCHED})
+    for chunk in found.mappings().partitions():
+        rows = [dict(row) for row in chunk]
+        if with_faces:
+            _add_faces(connection, rows)
+        yield from rows
+
+
+def _conditions(wanted: Filter) -> Iterator[sa.ColumnElement[bool]]:
+    """One for each thing that is asked for."""
+    asked: tuple[tuple[Any, Callable[[Any], sa.ColumnElement[bool]]], ...] = (
+        (wanted.label, results.c.label.__eq__),
+        (wanted.state, results.c.state.__eq__),
+        (wanted.since, results.c.claimed_at.__ge__),
+        (wanted.until, results.c.claimed_at.__lt__),
+        (wanted.min_probability, results.c.probability.__ge__),
+        (wanted.max_probability, results.c.probability.__le__),
+        (wanted.model, results.c.model.__eq__),
+        (wanted.error, results.c.error_code.__eq__),
+        (wanted.path, _lies_at),
     )
+    yield from (condition(value) for value, condition in asked if value is not None)
+    if wanted.corrected:
+        yield results.c.corrected_label.is_not(None)
+    if wanted.order in (Order.LEAST_CERTAIN, Order.MOST_CERTAIN):
+        yield results.c.probability.is_not(None)
+
+
+def _lies_at(pattern: str) -> sa.ColumnElement[bool]:
+    anywhere = pattern if pattern.startswith(("/", "*")) else f"*/{pattern}"
+    for special in ESCAPE, "%", "_":
+        anywhere = anywhere.replace(special, ESCAPE + special)
+    like = anywhere.replace("*", "%").replace("?", "_")
+    paths = (results.c.source_path, results.c.destination_path)
+    return sa.or_(*(path.ilike(like, escape=ESCAPE) for path in paths))
+
+
+def _ordering(order: Order) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
+    by_time, by_certainty = results.c.claimed_at, results.c.probability
+    orders = {
+        Order.NEWEST: (by_time.desc(), results.c.id.desc()),
+        Order.OLDEST: (by_time, results.c.id),
+        Order.LEAST_CERTAIN: (by_certainty, results.c.id),
+        Order.MOST_CERTAIN: (by_certainty.desc(), results.c.id.desc()),
+    }
+    return orders[order]
 
 
 def records(engine: sa.Engine, *states: State) -> Iterator[Record]:
@@ -173,10 +213,3 @@ def _add_faces(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> Non
         faces[face.pop("image_id")].append(face)
     for one in rows:
         one["faces"] = faces[one["id"]]
-
-
-def _counts(connection: sa.Connection, column: Any, *where: Any) -> dict[str, int]:
-    rows = connection.execute(
-        sa.select(column, sa.func.count()).where(*where).group_by(column).order_by(column)
-    )
-    return {str(value): count for value, count in rows}

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-NEWEST = "0002"
+NEWEST = "0003"
 """The migration that this code needs."""
 
 
@@ -117,9 +117,23 @@ class Image(Base):
             postgresql_where=sa.text("state IN ('claimed', 'decided')"),
         ),
         sa.Index("images_by_destination", "destination_path", unique=True),
-        sa.Index("images_by_claimed_at", "claimed_at"),
-        sa.Index("images_by_label", "label", "id"),
+        sa.Index("images_by_claimed_at", "claimed_at", "id"),
+        sa.Index("images_by_label", "label", "claimed_at", "id"),
         sa.Index("images_by_state", "state", "id"),
+        sa.Index("images_by_state_and_time", "state", "claimed_at", "id"),
+        sa.Index("images_by_probability", "probability", "id"),
+        sa.Index(
+            "images_by_error",
+            *("error_code", "claimed_at", "id"),
+            sqlite_where=sa.text("error_code IS NOT NULL"),
+            postgresql_where=sa.text("error_code IS NOT NULL"),
+        ),
+        sa.Index(
+            "images_by_correction",
+            *("claimed_at", "id"),
+            sqlite_where=sa.text("corrected_label IS NOT NULL"),
+            postgresql_where=sa.text("corrected_label IS NOT NULL"),
+        ),
         sa.Index("images_by_sha256", "sha256"),
     )
 

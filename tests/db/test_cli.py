@@ -3,7 +3,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import queue
+import signal
 import sqlite3
+import subprocess
+import threading
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,11 +20,10 @@ from click.testing import CliRunner, Result
 
 from daemon.cli import main
 from db.engine import open_for_reading, open_for_writing
-from db.ledger import Decision, FaceRecord, Ledger, ModelRecord, Source
-from db.queries import COLUMNS, Filter, find
-from tests.helpers import Place, json_lines
-
-FACES = [FaceRecord(-4, 8, 60, 70, 0.9, 0.8), FaceRecord(90, 8, 30, 30, 0.7, 0.2)]
+from db.ledger import Decision, Ledger, ModelRecord, Source
+from db.queries import COLUMNS, Filter, find, follow
+from tests.db.filled import FACES, fail, judge
+from tests.helpers import MOODSORT, PATIENCE, Place, json_lines, moodsort
 
 
 @pytest.fixture
@@ -58,6 +63,10 @@ def rows(place: Place, *args: str) -> list[dict]:
     return json_lines(result.stdout)
 
 
+def ids(place: Place, *args: str) -> list[int]:
+    return [row["id"] for row in rows(place, *args)]
+
+
 def test_rows_have_the_agreed_columns_newest_first(filled: Place) -> None:
     got = rows(filled)
     assert [row["id"] for row in got] == list(range(18, 0, -1))
@@ -83,6 +92,186 @@ def test_filters(filled: Place) -> None:
     assert len(rows(filled, "--since", "1h", "--label", "happy")) == 10
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     assert rows(filled, "--since", tomorrow) == []
+
+
+def test_more_filters(filled: Place) -> None:
+    with sqlite3.connect(filled.database) as link:
+        link.execute("UPDATE images SET corrected_label = 'sad' WHERE id IN (2, 12)")
+    link.close()
+    assert ids(filled, "--corrected") == [12, 2]
+    assert ids(filled, "--corrected", "--label", "happy") == [2]
+    assert ids(filled, "--error", "empty") == [17, 16]
+    assert ids(filled, "--error", "truncated") == []
+    assert ids(filled, "--min-probability", "0.75") == list(range(10, 0, -1))
+    assert ids(filled, "--max-probability", "0.75") == list(range(15, 10, -1))
+    assert ids(filled, "--min-probability", "0.75", "--max-probability", "0.75") == []
+    assert len(ids(filled, "--model", "m")) == 15
+    assert ids(filled, "--model", "M") == []
+    assert ids(filled, "--until", "1h") == []
+
+
+def claim_one_each(link: sqlite3.Connection, seconds: int) -> None:
+    """As if the images had come so far apart, the one before the first at 2001-09-09 01:46:40."""
+    time = f"strftime('%Y-%m-%d %H:%M:%S.000000', 1e9 + id * {seconds}, 'unixepoch')"
+    link.execute(f"UPDATE images SET claimed_at = {time}")
+
+
+def test_since_and_until_divide(filled: Place) -> None:
+    with sqlite3.connect(filled.database) as link:
+        claim_one_each(link, 3600)
+    link.close()
+    assert ids(filled, "--since", "2001-09-09T10:46:40Z") == list(range(18, 8, -1))
+    assert ids(filled, "--until", "2001-09-09T10:46:40Z") == list(range(8, 0, -1))
+    both = ("--since", "2001-09-09T10:46:40Z", "--until", "2001-09-09T11:46:40Z")
+    assert ids(filled, *both) == [9]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("1?.jpg", range(10, 18)),
+        ("*1.jpg", [1, 11]),
+        ("/out/3.jpg", [3]),
+        ("/inbox/3.jpg", [3]),
+        ("/elsewhere/*", []),
+        ("out/1.JPG", [1]),
+        ("out", []),
+        ("%", []),
+        ("_.jpg", []),
+        ("[0-9].jpg", []),
+        ("!3.jpg", []),
+    ],
+)
+def test_paths_are_found_by_pattern(filled: Place, pattern: str, found: Sequence[int]) -> None:
+    got = [Path(row["source_path"]).name for row in rows(filled, "--path", pattern)]
+    assert sorted(got) == sorted(f"{number}.jpg" for number in found)
+
+
+def test_names_with_special_characters_are_found_by_themselves(place: Place) -> None:
+    names = ["50%_off!.jpg", "50xyoff!.jpg", "a\\b.jpg"]
+    made = {name: judge(place, name, 0.1) for name in names}
+    for name, id in made.items():
+        assert ids(place, "--path", name) == [id]
+
+
+def test_orders_and_pages(place: Place) -> None:
+    made = [judge(place, f"{n}.jpg", p) for n, p in enumerate((0.9, 0.45, 0.3, 0.55))]
+    bad = fail(place, "bad.jpg")
+    one, two, three, four = made
+    assert ids(place) == [bad, four, three, two, one]
+    assert ids(place, "--sort", "newest") == ids(place)
+    assert ids(place, "--sort", "oldest") == [one, two, three, four, bad]
+    assert ids(place, "--sort", "least-certain") == [two, four, three, one]
+    assert ids(place, "--sort", "most-certain") == [one, three, four, two]
+    assert ids(place, "--limit", "2", "--offset", "1") == [four, three]
+    assert ids(place, "--sort", "oldest", "--offset", "3") == [four, bad]
+    assert ids(place, "--offset", "9") == []
+
+
+def test_a_table_has_local_times_and_data_has_those_of_utc(filled: Place) -> None:
+    with sqlite3.connect(filled.database) as link:
+        link.execute(
+            "UPDATE images SET decided_at = '2026-01-31 23:30:00', corrected_label = 'sad'"
+        )
+    link.close()
+    options = ("results", "--limit", "1", "--label", "happy", "--database", filled.database)
+    here = {**os.environ, "TZ": "Asia/Kolkata"}
+    [header, row] = moodsort(*options, env=here).stdout.splitlines()
+    assert header.split() == ["id", "decided", "state", "label", "prob.", "file"]
+    assert row.split() == [
+        *("10", "2026-02-01", "05:00:00", "filed", "happy", "→", "sad", "0.800", "/out/9.jpg")
+    ]
+    assert json_lines(moodsort(*options, "--json", env=here).stdout)[0]["decided_at"] == (
+        "2026-01-31T23:30:00.000Z"
+    )
+
+
+class Following:
+    """`moodsort results --follow` as a child process."""
+
+    def __init__(self, place: Place, *args: str) -> None:
+        self.process = subprocess.Popen(
+            [MOODSORT, "results", "--follow", *args, "--database", place.database],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.lines.put(line)
+
+    def line(self) -> str:
+        return self.lines.get(timeout=PATIENCE)
+
+    def end(self) -> tuple[int, str]:
+        """By Ctrl-C."""
+        self.process.send_signal(signal.SIGINT)
+        code = self.process.wait(PATIENCE)
+        self._reader.join()
+        assert self.process.stdout
+        assert self.process.stderr
+        with self.process.stdout, self.process.stderr as stderr:
+            said = stderr.read()
+        return code, said
+
+
+def test_new_decisions_are_followed(filled: Place) -> None:
+    """The first ones mark that it looks; what was there before is not told."""
+    following = Following(filled, "--label", "sad", "--csv")
+    made = [judge(filled, "mark-0.jpg", 0.9)]
+    while following.lines.empty():
+        made.append(judge(filled, f"mark-{len(made)}.jpg", 0.9))
+        threading.Event().wait(0.2)
+    made += [judge(filled, "x.jpg", 0.8)]
+    judge(filled, "happy.jpg", 0.1)
+    fail(filled, "bad.jpg")
+    made += [judge(filled, "y.jpg", 0.7)]
+    assert following.line().split(",") == [*COLUMNS[:-1], f"{COLUMNS[-1]}\n"]
+    told = [int(following.line().split(",")[0])]
+    while told[-1] != made[-1]:
+        told.append(int(following.line().split(",")[0]))
+    assert told == made[-len(told) :]
+    assert following.end() == (0, "")
+    assert following.lines.empty()
+
+
+def test_decisions_are_followed_in_whatever_order_they_end(place: Place) -> None:
+    ledger = Ledger(open_for_writing(str(place.database)))
+    one, two, three = (
+        ledger.claim([Source(Path(f"/inbox/{n}.jpg"), 1, 0)])[0] or 0 for n in range(3)
+    )
+    engine = open_for_reading(str(place.database))
+    steps = follow(engine, Filter())
+
+    def end(*ids: int) -> list[int]:
+        ledger.decide([Decision(id, Path(f"/out/{id}"), 1, 0, None, label="sad") for id in ids])
+        ledger.finish(ids)
+        return [row["id"] for row in next(steps)]
+
+    assert next(steps) == []
+    assert end(two) == [two]
+    assert end(three, one) == [one, three]
+    [given_back] = ledger.claim([Source(Path("/inbox/a.jpg"), 1, 0)])
+    assert next(steps) == []
+    ledger.release([given_back or 0])
+    assert next(steps) == []
+    [again] = ledger.claim([Source(Path("/inbox/b.jpg"), 1, 0)])
+    assert end(again or 0) == [given_back]  # Its number comes again.
+    assert end() == []
+    engine.dispose()
+    ledger.close()
+
+
+def test_what_follows_has_no_order_of_its_own(filled: Place) -> None:
+    for option in (("--sort", "oldest"), ("--limit", "1"), ("--offset", "1")):
+        result = ask(filled, "results", "--follow", *option)
+        assert result.exit_code == 2
+        assert "leave out --sort, --limit and --offset" in result.stderr
 
 
 @pytest.mark.parametrize("time", ["yesterday-ish", "999999w", "0001-01-01T00:00+23:59"])
@@ -184,6 +373,56 @@ def test_unsure_images_count_apart(filled: Place) -> None:
     assert got["labels"] == {"happy": 10, "sad": 5, "unsure": 1}
     assert got["share_happy"] == pytest.approx(2 / 3)
     assert "filed   16 (66.7% happy where sure)" in ask(filled, "stats").stdout
+
+
+def test_stats_tell_how_often_people_agree(filled: Place) -> None:
+    assert "checked" not in ask(filled, "stats").stdout
+    with sqlite3.connect(filled.database) as link:
+        link.execute("UPDATE images SET corrected_label = 'sad' WHERE id IN (9, 10, 11, 12, 13)")
+    link.close()
+    [got] = json_lines(ask(filled, "stats", "--json").stdout)
+    assert (got["corrected"], got["agreeing"], got["agreement"]) == (5, 3, 0.6)
+    assert "checked 5 (60.0% were right)" in ask(filled, "stats").stdout
+
+
+def test_stats_of_a_period_by_day_and_hour(filled: Place) -> None:
+    with sqlite3.connect(filled.database) as link:
+        claim_one_each(link, 900)
+        link.execute("UPDATE images SET claimed_at = '2001-09-10 00:00:00.000000' WHERE id = 15")
+    link.close()
+    [got] = json_lines(ask(filled, "stats", "--json", "--by", "day").stdout)
+    counts = [(day["day"], day["images"], day["happy"], day["sad"]) for day in got["by_day"]]
+    assert counts == [("2001-09-09", 17, 10, 4), ("2001-09-10", 1, 0, 1)]
+    assert [day["share_happy"] for day in got["by_day"]] == [10 / 14, 0]
+
+    since = ("--since", "2001-09-09T02:15:00Z", "--until", "2001-09-09T05:01:40Z")
+    [got] = json_lines(ask(filled, "stats", "--json", "--by", "hour", *since).stdout)
+    counts = [(hour["hour"][11:], hour["images"], hour["failed"]) for hour in got["by_hour"]]
+    assert counts == [("02:00:00Z", 3, 0), ("03:00:00Z", 4, 0), ("04:00:00Z", 4, 0)]
+    assert got["images"] == 11
+
+    here = {**os.environ, "TZ": "Asia/Kathmandu", "COLUMNS": "80"}  # 5:45 ahead
+    asked = ("stats", "--by", "hour", *since, "--database", filled.database)
+    shown = moodsort(*asked, env=here).stdout
+    counted = [("08", "4"), ("09", "4"), ("10", "3")]
+    lines = [line.split()[:3] for line in shown.splitlines() if line.startswith("2001")]
+    assert lines == [["2001-09-09", f"{hour}:00", n] for hour, n in counted]
+    assert "█" in shown
+
+
+def test_stats_by_model_and_error(filled: Place) -> None:
+    judge(filled, "other.jpg", 0.9, model="other")
+    fail(filled, "cut.jpg", "truncated")
+    [got] = json_lines(ask(filled, "stats", "--json", "--by", "model").stdout)
+    assert [(group["model"], group["images"]) for group in got["by_model"]] == [
+        *(("m", 15), ("other", 1))
+    ]
+    [got] = json_lines(ask(filled, "stats", "--json", "--by", "error").stdout)
+    assert [(group["error"], group["failed"]) for group in got["by_error"]] == [
+        *(("empty", 2), ("truncated", 1))
+    ]
+    nothing = ask(filled, "stats", "--by", "error", "--since", "2200-01-01").stdout
+    assert nothing.endswith("Nothing to count by error.\n")
 
 
 def test_stats_of_nothing(place: Place) -> None:
