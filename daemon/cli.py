@@ -41,6 +41,7 @@ COMMANDS = {
     "classify": ("daemon.cli:classify", "Judge images; move and record nothing."),
     "results": ("db.cli:results", "Show decisions, newest first."),
     "stats": ("db.cli:stats", "Show how many images were decided, and how."),
+    "export": ("db.cli:export", "Write decisions to a file: CSV, JSON, Parquet, SQLite."),
     "doctor": ("daemon.cli:doctor", "Compare the database with the folders; repair."),
     "clean": (
         "trainer.cli:clean",

@@ -1,4 +1,4 @@
-"""moodsort results | stats."""
+"""moodsort results | stats | export."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -151,6 +152,25 @@ def _follow(database: str, wanted: Filter, form: Form | None, *, faces: bool) ->
                 printer.print(rows)
             else:
                 time.sleep(FOLLOW_SECONDS)
+
+
+@click.command(epilog="Example: moodsort export january.parquet --until 2026-02-01")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@database_option
+@which_results
+def export(file: Path, database: str, **wanted: Any) -> None:
+    """Write decisions to FILE: .csv, .jsonl, .parquet or .sqlite, as its name ends.
+
+    All of them, or those that the options say, the oldest first, with the columns of the view
+    `results` and times in UTC. FILE must not exist; it appears when it is whole.
+    """
+    from db import exporting
+    from db.engine import reading
+    from db.queries import Filter, find
+
+    with reading(database) as engine:
+        count = exporting.export(find(engine, Filter(**wanted, order=Order.OLDEST)), file)
+    click.echo(f"{count} rows in {click.format_filename(file)}")
 
 
 @click.command(epilog="Example: moodsort stats --by day --since 7d")

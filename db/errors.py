@@ -7,3 +7,7 @@ class LedgerError(Exception):
 
 class LedgerUnavailable(LedgerError):
     """The database does not take this now (locked, disk full, gone); trying again may help."""
+
+
+class ExportError(LedgerError):
+    """An export cannot be written as it is asked for; the text says why."""
