@@ -1,4 +1,4 @@
-"""moodsort run | sort | classify | doctor, and the command group itself."""
+"""moodsort run | sort | classify | correct | doctor, and the command group itself."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ COMMANDS = {
     "results": ("db.cli:results", "Show decisions, newest first."),
     "stats": ("db.cli:stats", "Show how many images were decided, and how."),
     "export": ("db.cli:export", "Write decisions to a file: CSV, JSON, Parquet, SQLite."),
+    "correct": ("daemon.cli:correct", "Say what filed images are; they are moved there."),
     "doctor": ("daemon.cli:doctor", "Compare the database with the folders; repair."),
     "clean": (
         "trainer.cli:clean",
@@ -253,6 +254,35 @@ def _print_verdict(path: Path, verdict: Verdict | ImageError, *, as_json: bool) 
         }
         text = f"{name}: {verdict.label} {verdict.probability:.3f}"
     click.echo(json.dumps(row) if as_json else one_line(text))
+
+
+@click.command(epilog="Example: moodsort correct moodsort-data/happy/rain.jpg --label sad")
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path())
+@click.option("--label", type=click.Choice(["happy", "sad"]), required=True, help="What they are.")
+@configuration.options({*configuration.FOLDERS, "database"})
+def correct(images: tuple[str, ...], label: str, config: Path | None, **flags: Any) -> None:
+    """Say what filed images are: it is recorded, and they are moved to where such ones lie.
+
+    IMAGE is a file where moodsort filed it, or - to read paths from standard input, one a line.
+    That an image is what it was taken for is worth saying, too: it is recorded, and stays. Works
+    beside the service. Ends with 1 if an image could not be corrected.
+
+    Settings come from flags, the environment and a file as those of `run`.
+    """
+    from daemon import correcting
+
+    settings = configuration.load(config, os.environ, flags)
+    logging.getLogger("daemon").addHandler(logging.NullHandler())  # What it does is told here.
+    refused = 0
+    for answer in correcting.correct(settings, _paths(images), label):
+        name = printable(answer.image)
+        if isinstance(answer, correcting.Refused):
+            refused += 1
+            click.echo(one_line(f"{name}: {answer.reason}"), err=True)
+        else:
+            click.echo(one_line(f"{name}: {label}, lies at {printable(answer.destination)}"))
+    if refused:
+        raise click.exceptions.Exit(1)
 
 
 @click.command(epilog="Example: moodsort doctor --deep --json")

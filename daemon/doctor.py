@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from daemon import descent, lock
+from daemon import correcting, descent, lock
 from daemon.errors import ServiceError
 from daemon.filing import LEFTOVER
 from daemon.identity import content_hash
@@ -25,7 +25,7 @@ from daemon.walking import walk
 from db import queries
 from db.engine import open_for_writing, reading
 from db.queries import Record
-from db.schema import UNFINISHED, State
+from db.schema import OPEN, UNFINISHED, State
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -95,6 +95,7 @@ def examine(settings: Settings, *, deep: bool) -> Iterator[Finding]:
     """
     with reading(settings.database) as engine:
         yield from _interrupted(engine)
+        yield from _half_corrected(engine, settings.folders["happy"])
         yield from _badly_filed(engine, deep=deep)
         for root in _roots(settings):
             yield from _unknown(engine, root, settings.database)
@@ -138,6 +139,17 @@ def _interrupted(engine: sa.Engine) -> Iterator[Finding]:
                 yield Finding(Problem.STALE_CLAIM, row.source, row.id)
             elif now.get(row.id) is State.DECIDED:
                 yield Finding(Problem.UNFINISHED, row.source, row.id)
+
+
+def _half_corrected(engine: sa.Engine, happy: Path) -> Iterator[Finding]:
+    """Rows that nobody goes on to correct."""
+    for rows in _chunks(queries.records(engine, State.CORRECTING)):
+        if correcting.is_at_work(happy):
+            return
+        now = queries.states(engine, [row.id for row in rows])
+        for row in rows:
+            if row.destination and now.get(row.id) is State.CORRECTING:
+                yield Finding(Problem.UNFINISHED, row.destination, row.id)
 
 
 def _is_at_work_on(source: Path) -> bool:
@@ -202,7 +214,7 @@ def _leftovers(engine: sa.Engine, paths: Sequence[Path]) -> Iterator[Finding]:
     rests = {path: int(name[1]) for path in paths if (name := LEFTOVER.fullmatch(path.name))}
     states = queries.states(engine, list(rests.values()))
     for path, id in rests.items():
-        if states.get(id) not in UNFINISHED and os.path.lexists(path):
+        if states.get(id) not in OPEN and os.path.lexists(path):
             yield Finding(Problem.LEFTOVER, path, id)
 
 
@@ -224,15 +236,18 @@ def _recover(engine: sa.Engine, settings: Settings) -> Iterator[Repair]:
     at_once = threading.Event()
     at_once.set()
     failure = None
+    half: list[Unfinished] = []
     ledger = Ledger(open_for_writing(settings.database))
     try:
         rows = [r for r in ledger.unfinished() if pipeline.lies_in(folders.inbox, r.source.path)]
         pipeline.recover(ledger, folders, at_once)
+        half = ledger.correcting()
+        correcting.recover(ledger, folders, at_once)
     except pipeline.Stopped as stopped:
         failure = stopped.__cause__
     finally:
         ledger.close()
-    for chunk in _chunks(rows):
+    for chunk in _chunks([*rows, *half]):
         yield from _recovered(engine, chunk)
     if failure:
         raise ServiceError(f"Not everything could be repaired: {failure}.")
@@ -246,7 +261,7 @@ def _recovered(engine: sa.Engine, rows: Sequence[Unfinished]) -> Iterator[Repair
         if row.id not in now:
             done = "given back" if os.path.lexists(path) else "forgotten, for it is gone"
             yield Repair(done, path, row.id)
-        elif now[row.id] not in UNFINISHED:
+        elif now[row.id] not in OPEN:
             yield Repair("filed", path, row.id)
 
 

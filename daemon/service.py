@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 
-from daemon import descent, lock, pipeline, reading
+from daemon import correcting, descent, lock, pipeline, reading
 from daemon.errors import ServiceError
 from daemon.inbox import Inbox
 from daemon.pipeline import Folders, Pipeline
@@ -106,6 +106,7 @@ def serve(
         )
         try:
             resumed = pipeline.recover(ledger, folders, stop)
+            resumed += correcting.recover(ledger, folders, stop)
             if resumed:
                 log.info("finished what was interrupted", extra={"images": resumed})
             inbox.start()

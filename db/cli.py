@@ -27,7 +27,7 @@ TABLE_ROWS = 20
 FOLLOW_SECONDS = 1.0
 """How often new decisions are looked for."""
 
-STATES = ("claimed", "decided", "filed", "failed")
+STATES = ("claimed", "decided", "filed", "failed", "correcting")
 LABELS = ("happy", "sad", "unsure")
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

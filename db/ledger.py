@@ -1,6 +1,7 @@
 """The life of one file, in rows; the only writer of the database.
 
     claim -> decide -> finish        release gives a claim back
+            correct -> finish        release puts a correction back
 
 Each call is one transaction. Calls from several threads are served one after the other.
 """
@@ -74,6 +75,20 @@ class Decision:
     error_detail: str | None = None
     decided_by: str | None = None
     faces: Sequence[FaceRecord] = ()
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What a person says of the filed image `id`, where its file lies, and where it is to go.
+
+    `mtime_ns` is the modification time of the file now. Both paths are the same if it may stay.
+    """
+
+    id: int
+    label: str
+    source: Path
+    destination: Path
+    mtime_ns: int
 
 
 @dataclass(frozen=True)
@@ -151,15 +166,17 @@ class Ledger:
             return [row.id if row else None for row in rows]
 
     def taken(self, destinations: Sequence[Path]) -> set[Path]:
-        """Those of the destinations that a row names already."""
+        """Those of the destinations that a row names already, or may name again."""
         names = [str(path) for path in destinations]
         if not names:
             return set()
         with self._transaction() as session:
-            found = session.scalars(
-                sa.select(Image.destination_path).where(Image.destination_path.in_(names))
-            )
-            return {Path(name) for name in found if name}
+            return {
+                Path(name)
+                for column in (Image.destination_path, Image.moved_from)
+                for name in session.scalars(sa.select(column).where(column.in_(names)))
+                if name
+            }
 
     def decide(self, decisions: Sequence[Decision]) -> None:
         """Store decisions with their faces, before any file is moved.
@@ -180,6 +197,17 @@ class Ledger:
             if faces:
                 session.execute(sa.insert(Face), faces)
 
+    def correct(self, corrections: Sequence[Correction]) -> set[int]:
+        """Store what a person says, before any file is moved; gives the ids of which it is true.
+
+        Of others the file is elsewhere by now: somebody else was faster. A row whose file may not
+        stay is `correcting` until `finish`.
+        """
+        if not corrections:
+            return set()
+        with self._transaction() as session:
+            return {one.id for one in corrections if _correct(session, one)}
+
     def redirect(self, destinations: Mapping[int, Path]) -> None:
         """Change, by id, where decided files are to go."""
         rows = [{"id": id, "destination_path": str(path)} for id, path in destinations.items()]
@@ -196,16 +224,29 @@ class Ledger:
         with self._transaction() as session:
             session.execute(
                 sa.update(Image)
-                .where(Image.id.in_(ids), Image.state == State.DECIDED)
-                .values(state=sa.type_coerce(final, Image.state.type), filed_at=_now()),
+                .where(Image.id.in_(ids), Image.state.in_((State.DECIDED, State.CORRECTING)))
+                .values(
+                    state=sa.type_coerce(final, Image.state.type),
+                    filed_at=sa.func.coalesce(Image.filed_at, _now()),
+                    moved_from=None,
+                ),
                 execution_options={"synchronize_session": False},
             )
 
     def release(self, ids: Sequence[int]) -> None:
-        """Forget unfinished rows, whose files stay where they are or are gone, and their faces."""
+        """Forget unfinished rows, whose files stay where they are or are gone, and their faces.
+
+        Of a correction only the move is forgotten: what a person said stays.
+        """
         if not ids:
             return
         with self._transaction() as session:
+            session.execute(
+                sa.update(Image)
+                .where(Image.id.in_(ids), Image.state == State.CORRECTING)
+                .values(state=State.FILED, destination_path=Image.moved_from, moved_from=sa.null()),
+                execution_options={"synchronize_session": False},
+            )
             session.execute(
                 sa.delete(Image).where(Image.id.in_(ids), Image.state.in_(UNFINISHED)),
                 execution_options={"synchronize_session": False},
@@ -218,6 +259,14 @@ class Ledger:
                 sa.select(Image).where(Image.state.in_(UNFINISHED)).order_by(Image.id)
             )
             return [_unfinished(row) for row in rows]
+
+    def correcting(self) -> list[Unfinished]:
+        """All rows that a correction moves, oldest first; their sources are where files lay."""
+        with self._transaction() as session:
+            rows = session.scalars(
+                sa.select(Image).where(Image.state == State.CORRECTING).order_by(Image.id)
+            )
+            return [_moving(row) for row in rows]
 
     @contextmanager
     def _transaction(self) -> Iterator[Session]:
@@ -264,6 +313,36 @@ def _unfinished(row: Image) -> Unfinished:
     source = Source(path, row.size_bytes, row.source_mtime_ns)
     destination = Path(row.destination_path) if row.destination_path else None
     return Unfinished(row.id, source, row.sha256, destination)
+
+
+def _moving(row: Image) -> Unfinished:
+    assert row.moved_from  # or it would be in another state
+    assert row.destination_path
+    source = Source(Path(row.moved_from), row.size_bytes, row.source_mtime_ns)
+    return Unfinished(row.id, source, row.sha256, Path(row.destination_path))
+
+
+def _correct(session: Session, one: Correction) -> bool:
+    said: dict[str, Any] = {"corrected_label": one.label, "corrected_at": _now()}
+    if one.destination != one.source:
+        said |= {
+            "state": State.CORRECTING,
+            "destination_path": str(one.destination),
+            "moved_from": str(one.source),
+            "source_mtime_ns": one.mtime_ns,
+        }
+    changed = session.execute(
+        sa.update(Image)
+        .where(
+            Image.id == one.id,
+            Image.state == State.FILED,
+            Image.destination_path == str(one.source),
+        )
+        .values(said)
+        .returning(Image.id),
+        execution_options={"synchronize_session": False},
+    )
+    return changed.scalar() is not None
 
 
 def _now() -> datetime:

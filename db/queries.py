@@ -24,6 +24,13 @@ ESCAPE = "!"
 """What takes its meaning from a special character of a pattern; a backslash has one of its own."""
 
 
+RECORD = sa.select(
+    *(Image.id, Image.state, Image.source_path, Image.source_path_raw, Image.source_mtime_ns),
+    *(Image.destination_path, Image.size_bytes, Image.sha256),
+)
+"""What a `Record` is made of."""
+
+
 @dataclass(frozen=True)
 class Filter:
     """Which results are wanted, and in which order; None means all.
@@ -51,13 +58,17 @@ class Filter:
 
 @dataclass(frozen=True)
 class Record:
-    """What a row says of its file; `destination` is None until it is decided."""
+    """What a row says of its file; `destination` is None until it is decided.
+
+    The time is the modification time of the file when it was filed, in nanoseconds.
+    """
 
     id: int
     state: State
     source: Path
     destination: Path | None
     size_bytes: int
+    mtime_ns: int
     sha256: str | None
 
 
@@ -174,34 +185,50 @@ def states(engine: sa.Engine, ids: Sequence[int]) -> dict[int, State]:
 
 
 def named(engine: sa.Engine, destinations: Sequence[str]) -> set[str]:
-    """Those of the destinations that rows name."""
-    query = sa.select(Image.destination_path).where(Image.destination_path.in_(destinations))
+    """Those of the destinations that rows name, or did before a correction that goes on."""
     with engine.connect() as connection:
-        return {name for name in connection.scalars(query) if name is not None}
+        return {
+            name
+            for column in (Image.destination_path, Image.moved_from)
+            for name in connection.scalars(sa.select(column).where(column.in_(destinations)))
+            if name is not None
+        }
+
+
+def at(engine: sa.Engine, destinations: Sequence[str]) -> dict[str, Record]:
+    """The rows that name these destinations, by them."""
+    with engine.connect() as connection:
+        rows = _records(connection, RECORD.where(Image.destination_path.in_(destinations)))
+    return {str(row.destination): row for row in rows}
+
+
+def destinations(engine: sa.Engine, ids: Sequence[int]) -> dict[int, Path]:
+    """Where the files of rows lie, by id; those without a row or a place are left out."""
+    query = sa.select(Image.id, Image.destination_path).where(Image.id.in_(ids))
+    with engine.connect() as connection:
+        found = connection.execute(query)
+        return {row.id: Path(row.destination_path) for row in found if row.destination_path}
 
 
 def _page(engine: sa.Engine, state: State, last: int) -> list[Record]:
-    query = (
-        sa.select(
-            *(Image.id, Image.state, Image.source_path, Image.source_path_raw),
-            *(Image.destination_path, Image.size_bytes, Image.sha256),
-        )
-        .where(Image.state == state, Image.id > last)
-        .order_by(Image.id)
-        .limit(FETCHED)
-    )
+    of_state = RECORD.where(Image.state == state, Image.id > last)
     with engine.connect() as connection:
-        return [
-            Record(
-                id=row.id,
-                state=row.state,
-                source=original(row.source_path, row.source_path_raw),
-                destination=Path(row.destination_path) if row.destination_path else None,
-                size_bytes=row.size_bytes,
-                sha256=row.sha256,
-            )
-            for row in connection.execute(query)
-        ]
+        return _records(connection, of_state.order_by(Image.id).limit(FETCHED))
+
+
+def _records(connection: sa.Connection, query: sa.Select[*tuple[Any, ...]]) -> list[Record]:
+    return [
+        Record(
+            id=row.id,
+            state=row.state,
+            source=original(row.source_path, row.source_path_raw),
+            destination=Path(row.destination_path) if row.destination_path else None,
+            size_bytes=row.size_bytes,
+            mtime_ns=row.source_mtime_ns,
+            sha256=row.sha256,
+        )
+        for row in connection.execute(query)
+    ]
 
 
 def _add_faces(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:

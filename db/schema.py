@@ -9,20 +9,26 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-NEWEST = "0003"
+NEWEST = "0004"
 """The migration that this code needs."""
 
 
 class State(enum.StrEnum):
-    """Where a file is in its life: claimed -> decided -> filed, or failed for a bad one."""
+    """Where a file is in its life: claimed -> decided -> filed, or failed for a bad one.
+
+    A filed one that a person corrects is `correcting` while its file moves, then filed again.
+    """
 
     CLAIMED = "claimed"
     DECIDED = "decided"
     FILED = "filed"
     FAILED = "failed"
+    CORRECTING = "correcting"
 
 
 UNFINISHED = (State.CLAIMED, State.DECIDED)
+OPEN = (*UNFINISHED, State.CORRECTING)
+JUDGED = (State.FILED, State.CORRECTING)
 
 BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
@@ -80,6 +86,7 @@ class Image(Base):
     `source_path` is printable text; where a file's name is no valid UTF-8, the undecodable bytes
     stand in it as `\xNN` and `source_path_raw` has the path as the operating system knows it.
     `decided_by` is `faces` or `whole_image`, None of what is undecided or failed.
+    `moved_from` is where the file of one that is `correcting` lay before.
     """
 
     __tablename__ = "images"
@@ -107,6 +114,7 @@ class Image(Base):
     corrected_label: Mapped[str | None] = mapped_column(sa.String(16))
     corrected_at: Mapped[datetime | None]
     decided_by: Mapped[str | None] = mapped_column(sa.String(16))
+    moved_from: Mapped[str | None]
 
     __table_args__ = (
         sa.Index(
@@ -135,6 +143,12 @@ class Image(Base):
             postgresql_where=sa.text("corrected_label IS NOT NULL"),
         ),
         sa.Index("images_by_sha256", "sha256"),
+        sa.Index(
+            "images_by_moved_from",
+            "moved_from",
+            sqlite_where=sa.text("moved_from IS NOT NULL"),
+            postgresql_where=sa.text("moved_from IS NOT NULL"),
+        ),
     )
 
 
@@ -181,5 +195,6 @@ results = sa.table(
     sa.column("error_detail", sa.String()),
     sa.column("corrected_label", sa.String()),
     sa.column("decided_by", sa.String()),
+    sa.column("corrected_at", UtcDateTime()),
 )
 """The view `results`: the stable interface for queries."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db.schema import Image, State, results
+from db.schema import JUDGED, Image, State, results
 from db.terms import By
 
 QUARTER = 900
@@ -83,7 +83,7 @@ class Group:
 def stats(engine: sa.Engine, period: Period) -> Stats:
     """The totals of a period, from one moment."""
     within = tuple(period.holds(Image.claimed_at))
-    is_filed, is_failed = Image.state == State.FILED, Image.state == State.FAILED
+    is_filed, is_failed = Image.state.in_(JUDGED), Image.state == State.FAILED
     with engine.connect() as connection:
         states = _counts(connection, Image.state, *within)
         labels = _counts(connection, Image.label, is_filed, *within)
@@ -95,7 +95,7 @@ def stats(engine: sa.Engine, period: Period) -> Stats:
             sa.select(sa.func.min(Image.claimed_at), sa.func.max(Image.filed_at)).where(*within)
         ).one()
     happy, sad = labels.get("happy", 0), labels.get("sad", 0)
-    filed = states.get(State.FILED, 0)
+    filed = sum(states.get(state, 0) for state in JUDGED)
     failed = states.get(State.FAILED, 0)
     images, corrected = sum(states.values()), sum(judged.values())
     return Stats(
@@ -144,7 +144,7 @@ def groups(
 
 def _counters() -> list[sa.Label[int]]:
     """All counts of a group but its key."""
-    is_filed = results.c.state == State.FILED.value
+    is_filed = results.c.state.in_(JUDGED)
     conditions = {
         "happy": is_filed & (results.c.label == "happy"),
         "sad": is_filed & (results.c.label == "sad"),

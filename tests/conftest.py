@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,8 @@ import pytest
 
 from tests.helpers import Place
 from trainer.bundle import SHIPPED, Bundle, load
+
+SHARED_MEMORY = Path("/dev/shm")
 
 
 @pytest.fixture(autouse=True)
@@ -26,3 +29,13 @@ def place(tmp_path: Path) -> Place:
 @pytest.fixture(scope="session")
 def shipped() -> Bundle:
     return load(SHIPPED)
+
+
+@pytest.fixture
+def two_disks(place: Place) -> Iterator[Place]:
+    """A place whose happy/ and sad/ lie on another file system than its inbox."""
+    if not SHARED_MEMORY.is_dir() or SHARED_MEMORY.stat().st_dev == place.inbox.stat().st_dev:
+        pytest.skip("there is no second file system at /dev/shm")
+    with tempfile.TemporaryDirectory(dir=SHARED_MEMORY) as folder:
+        place.file_on(Path(folder))
+        yield place
