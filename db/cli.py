@@ -155,22 +155,41 @@ def _follow(database: str, wanted: Filter, form: Form | None, *, faces: bool) ->
 
 
 @click.command(epilog="Example: moodsort export january.parquet --until 2026-02-01")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
+@click.option(
+    "--corrections",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Rather lay out the corrected images in DIR, in a folder for each label.",
+)
 @database_option
 @which_results
-def export(file: Path, database: str, **wanted: Any) -> None:
+def export(file: Path | None, corrections: Path | None, database: str, **wanted: Any) -> None:
     """Write decisions to FILE: .csv, .jsonl, .parquet or .sqlite, as its name ends.
 
     All of them, or those that the options say, the oldest first, with the columns of the view
     `results` and times in UTC. FILE must not exist; it appears when it is whole.
+
+    DIR must be new or empty. It is a data set to train with; its images are links where that can
+    be, else copies.
     """
-    from db import exporting
+    from db import exporting, laying_out
     from db.engine import reading
     from db.queries import Filter, find
 
+    if (file is None) == (corrections is None):
+        raise click.UsageError("Name either a FILE, or a DIR with --corrections.")
+    if corrections:
+        wanted |= {"corrected": True, "state": wanted["state"] or "filed"}
     with reading(database) as engine:
-        count = exporting.export(find(engine, Filter(**wanted, order=Order.OLDEST)), file)
-    click.echo(f"{count} rows in {click.format_filename(file)}")
+        rows = find(engine, Filter(**wanted, order=Order.OLDEST))
+        if file:
+            count = exporting.export(rows, file)
+            click.echo(f"{count} rows in {click.format_filename(file)}")
+        elif corrections:
+            laid_out = laying_out.lay_out(rows, corrections)
+            lost = f", {laid_out.missing} are not where they were" if laid_out.missing else ""
+            click.echo(f"{laid_out.images} images in {click.format_filename(corrections)}{lost}")
 
 
 @click.command(epilog="Example: moodsort stats --by day --since 7d")
