@@ -166,7 +166,7 @@ def _badly_filed(engine: sa.Engine, *, deep: bool) -> Iterator[Finding]:
 def _problem_of(row: Record, path: Path, *, deep: bool) -> Problem | None:
     found = regular(path)
     if found is None:
-        return Problem.MISSING
+        return None if row.is_missing else Problem.MISSING
     if found.st_size != row.size_bytes:
         return Problem.CHANGED
     if not deep or row.sha256 is None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from daemon import correcting, descent, lock, pipeline, reading
+from daemon.byhand import ByHand
 from daemon.errors import ServiceError
 from daemon.inbox import Inbox
 from daemon.pipeline import Folders, Pipeline
@@ -104,12 +105,15 @@ def serve(
             poll=settings.poll,
             once=once,
         )
+        by_hand = ByHand(folders, settings.database, ledger, unsure=settings.unsure_below > 0)
         try:
             resumed = pipeline.recover(ledger, folders, stop)
             resumed += correcting.recover(ledger, folders, stop)
             if resumed:
                 log.info("finished what was interrupted", extra={"images": resumed})
             inbox.start()
+            if not once:
+                by_hand.start()
             model, readers = _load(settings, stop)
             with contextlib.closing(readers):
                 line = _pipeline(settings, folders, reporter, ledger, inbox, model, readers, stop)
@@ -118,6 +122,7 @@ def serve(
             pass  # It waited for a disk or the database; the rows say where to go on.
         finally:
             inbox.stop()
+            by_hand.stop()
             ledger.close()
             reporter.close()
 

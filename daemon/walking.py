@@ -23,15 +23,17 @@ def walk(
     *,
     recursive: bool = True,
     skip: Callable[[str], bool] = lambda name: False,
+    on_folder: Callable[[Path], None] = lambda folder: None,
     on_error: Callable[[Path, OSError], None] = lambda folder, error: None,
 ) -> Iterator[Found]:
     """All below it that is no folder and has no name to `skip`, in no order; never through a link.
 
-    `on_error` is told of each folder that cannot be listed.
+    `on_folder` is told of each folder before it is listed, `on_error` of each that cannot be.
     """
     folders = [folder]
     while folders:
         here = folders.pop()
+        on_folder(here)
         try:
             with descent.listed(here) as descriptor, os.scandir(descriptor) as entries:
                 for entry in entries:

@@ -92,6 +92,19 @@ class Correction:
 
 
 @dataclass(frozen=True)
+class Relocation:
+    """A person has moved the file of the filed image `id` from `source` to `destination`.
+
+    `label` is what that says of it; None if it says nothing.
+    """
+
+    id: int
+    source: Path
+    destination: Path
+    label: str | None
+
+
+@dataclass(frozen=True)
 class Unfinished:
     """A row between its states; `destination` is None until it is decided."""
 
@@ -260,6 +273,42 @@ class Ledger:
             )
             return [_unfinished(row) for row in rows]
 
+    def miss(self, files: Mapping[int, Path]) -> None:
+        """Note, by id, filed files that are not there any more."""
+        self._note_missing(files, _now())
+
+    def find(self, files: Mapping[int, Path]) -> None:
+        """Note, by id, that files which were missing are there again."""
+        self._note_missing(files, None)
+
+    def _note_missing(self, files: Mapping[int, Path], since: datetime | None) -> None:
+        if not files:
+            return
+        with self._transaction() as session:
+            for id, path in files.items():
+                session.execute(
+                    sa.update(Image).where(*_lies_at(id, path)).values(missing_since=since),
+                    execution_options={"synchronize_session": False},
+                )
+
+    def relocate(self, moved: Relocation) -> bool:
+        """Store where a person has moved a file; False if the row is changed or the name taken."""
+        place: dict[str, Any] = {"destination_path": str(moved.destination), "missing_since": None}
+        said = {"corrected_label": moved.label, "corrected_at": _now()} if moved.label else {}
+        name = str(moved.destination)
+        with self._transaction() as session:
+            is_named = sa.or_(Image.destination_path == name, Image.moved_from == name)
+            if session.scalar(sa.select(Image.id).where(is_named)) is not None:
+                return False
+            changed = session.execute(
+                sa.update(Image)
+                .where(*_lies_at(moved.id, moved.source))
+                .values(place | said)
+                .returning(Image.id),
+                execution_options={"synchronize_session": False},
+            )
+            return changed.scalar() is not None
+
     def correcting(self) -> list[Unfinished]:
         """All rows that a correction moves, oldest first; their sources are where files lay."""
         with self._transaction() as session:
@@ -332,17 +381,15 @@ def _correct(session: Session, one: Correction) -> bool:
             "source_mtime_ns": one.mtime_ns,
         }
     changed = session.execute(
-        sa.update(Image)
-        .where(
-            Image.id == one.id,
-            Image.state == State.FILED,
-            Image.destination_path == str(one.source),
-        )
-        .values(said)
-        .returning(Image.id),
+        sa.update(Image).where(*_lies_at(one.id, one.source)).values(said).returning(Image.id),
         execution_options={"synchronize_session": False},
     )
     return changed.scalar() is not None
+
+
+def _lies_at(id: int, path: Path) -> tuple[sa.ColumnElement[bool], ...]:
+    """The conditions that a row is filed, and its file there."""
+    return (Image.id == id, Image.state == State.FILED, Image.destination_path == str(path))
 
 
 def _now() -> datetime:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ ESCAPE = "!"
 
 RECORD = sa.select(
     *(Image.id, Image.state, Image.source_path, Image.source_path_raw, Image.source_mtime_ns),
-    *(Image.destination_path, Image.size_bytes, Image.sha256),
+    *(Image.destination_path, Image.size_bytes, Image.sha256, Image.missing_since),
 )
 """What a `Record` is made of."""
 
@@ -60,7 +60,8 @@ class Filter:
 class Record:
     """What a row says of its file; `destination` is None until it is decided.
 
-    The time is the modification time of the file when it was filed, in nanoseconds.
+    The time is the modification time of the file when it was filed, in nanoseconds. `is_missing`:
+    a service has noticed that it is not there any more.
     """
 
     id: int
@@ -70,6 +71,7 @@ class Record:
     size_bytes: int
     mtime_ns: int
     sha256: str | None
+    is_missing: bool
 
 
 def find(
@@ -202,6 +204,34 @@ def at(engine: sa.Engine, destinations: Sequence[str]) -> dict[str, Record]:
     return {str(row.destination): row for row in rows}
 
 
+def below(engine: sa.Engine, folder: Path) -> Iterator[Record]:
+    """The rows that name a destination below the folder, in pages."""
+    last, end = f"{folder}/", f"{folder}0"  # 0 is the character after the slash.
+    name = Image.destination_path
+    while True:
+        query = RECORD.where(name > last, name < end).order_by(name).limit(FETCHED)
+        with engine.connect() as connection:
+            page = _records(connection, query)
+        if not page:
+            return
+        yield from page
+        last = str(page[-1].destination)
+
+
+def missing(engine: sa.Engine, sizes: Collection[int]) -> list[Record]:
+    """Rows of files of these sizes, in bytes, that are not where they were filed."""
+    query = RECORD.where(Image.missing_since.is_not(None), Image.size_bytes.in_(sizes))
+    with engine.connect() as connection:
+        return _records(connection, query.order_by(Image.id))
+
+
+def is_any_missing(engine: sa.Engine) -> bool:
+    """Whether any file is not where it was filed."""
+    with engine.connect() as connection:
+        query = sa.select(sa.exists().where(Image.missing_since.is_not(None)))
+        return bool(connection.scalar(query))
+
+
 def destinations(engine: sa.Engine, ids: Sequence[int]) -> dict[int, Path]:
     """Where the files of rows lie, by id; those without a row or a place are left out."""
     query = sa.select(Image.id, Image.destination_path).where(Image.id.in_(ids))
@@ -226,6 +256,7 @@ def _records(connection: sa.Connection, query: sa.Select[*tuple[Any, ...]]) -> l
             size_bytes=row.size_bytes,
             mtime_ns=row.source_mtime_ns,
             sha256=row.sha256,
+            is_missing=row.missing_since is not None,
         )
         for row in connection.execute(query)
     ]

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-NEWEST = "0004"
+NEWEST = "0005"
 """The migration that this code needs."""
 
 
@@ -86,7 +86,8 @@ class Image(Base):
     `source_path` is printable text; where a file's name is no valid UTF-8, the undecodable bytes
     stand in it as `\xNN` and `source_path_raw` has the path as the operating system knows it.
     `decided_by` is `faces` or `whole_image`, None of what is undecided or failed.
-    `moved_from` is where the file of one that is `correcting` lay before.
+    `moved_from` is where the file of one that is `correcting` lay before; `missing_since` is when
+    a filed one was first not found where it was filed.
     """
 
     __tablename__ = "images"
@@ -115,6 +116,7 @@ class Image(Base):
     corrected_at: Mapped[datetime | None]
     decided_by: Mapped[str | None] = mapped_column(sa.String(16))
     moved_from: Mapped[str | None]
+    missing_since: Mapped[datetime | None]
 
     __table_args__ = (
         sa.Index(
@@ -148,6 +150,12 @@ class Image(Base):
             "moved_from",
             sqlite_where=sa.text("moved_from IS NOT NULL"),
             postgresql_where=sa.text("moved_from IS NOT NULL"),
+        ),
+        sa.Index(
+            "images_that_are_missing",
+            *("size_bytes", "id"),
+            sqlite_where=sa.text("missing_since IS NOT NULL"),
+            postgresql_where=sa.text("missing_since IS NOT NULL"),
         ),
     )
 
@@ -196,5 +204,6 @@ results = sa.table(
     sa.column("corrected_label", sa.String()),
     sa.column("decided_by", sa.String()),
     sa.column("corrected_at", UtcDateTime()),
+    sa.column("missing_since", UtcDateTime()),
 )
 """The view `results`: the stable interface for queries."""

@@ -77,7 +77,8 @@ def test_rows_have_the_agreed_columns_newest_first(filled: Place) -> None:
             *("id", "source_path", "destination_path", "state", "label", "probability", "p_sad"),
             *("model", "width", "height", "format", "size_bytes", "sha256"),
             *("claimed_at", "decided_at", "filed_at"),
-            *("error_code", "error_detail", "corrected_label", "decided_by", "corrected_at"),
+            *("error_code", "error_detail", "corrected_label", "decided_by"),
+            *("corrected_at", "missing_since"),
         )
     )
     assert got[-1]["model"] == "m"

@@ -64,7 +64,7 @@ def test_a_database_of_the_first_version_is_brought_up_to_date(made_by_0001: Pat
     engine.dispose()
     assert (filed["id"], filed["label"], filed["model"]) == (1, "happy", "m")
     assert (filed["decided_by"], failed["decided_by"]) == ("whole_image", None)
-    assert tuple(filed)[-2:] == ("decided_by", "corrected_at")
+    assert tuple(filed)[-2:] == ("corrected_at", "missing_since")
 
 
 def test_a_writer_is_durable_and_lets_others_read(tmp_path: Path) -> None:
