@@ -9,9 +9,9 @@ import lzma
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -208,6 +208,10 @@ class Bundle:
         self.info = info
         self.sha256 = sha256
         self.faces, self.whole = faces, whole
+
+    def __reduce__(self) -> tuple[Callable[[BundleInfo, str], Bundle], tuple[BundleInfo, str]]:
+        """Another process makes of it what it needs itself."""
+        return partial(Bundle, faces=self.faces, whole=self.whole), (self.info, self.sha256)
 
     @property
     def main(self) -> Predictor:

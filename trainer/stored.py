@@ -56,6 +56,10 @@ class StoredNetwork:
             lite = convert(model, shape or tuple(model.input_shape[1:]), int8=int8)
             return cls(path.read_bytes(), lite)
 
+    def __reduce__(self) -> tuple[type[StoredNetwork], tuple[bytes, bytes]]:
+        """Another process makes of it what it needs itself."""
+        return StoredNetwork, (self.keras, self.lite)
+
     def files(self, keras: str) -> Mapping[str, bytes]:
         """Its files by name, of which `keras` is the one that Keras saves."""
         return dict(zip(file_names(keras), (self.keras, self.lite), strict=True))

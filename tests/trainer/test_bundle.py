@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import zipfile
 from pathlib import Path
@@ -244,3 +245,11 @@ def test_a_zip_with_too_large_a_member_is_not_unpacked(
         zipped.writestr("model.keras", bytes(10_001))
     with pytest.raises(BundleError, match=r"model.keras in .* is too large to be true"):
         load(str(tmp_path / "bomb.zip"))
+
+
+def test_it_goes_to_another_process_whatever_it_was_used_for(shipped: Bundle) -> None:
+    images = faces(shipped, 2)
+    assert shipped.explain(images)
+    sent = pickle.loads(pickle.dumps(shipped))
+    assert sent.classify(images) == shipped.classify(images)
+    assert (sent.sha256, sent.info) == (shipped.sha256, shipped.info)
