@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daemon import settings as configuration
-from daemon.errors import ServiceError
+from daemon.errors import ServiceError, SettingsError
 from daemon.identity import Identity
 from daemon.settings import Settings
 from db.errors import LedgerError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from daemon.classifier import Photo
     from daemon.doctor import Finding, Problem, Repair
     from daemon.reporting import Reporter
+    from daemon.service import Reload
     from trainer.bundle import Verdict
     from trainer.image import View
 
@@ -52,6 +54,16 @@ COMMANDS = {
     "evaluate": ("trainer.cli:evaluate", "Measure how good a model bundle is."),
 }
 """Where each command lives, and its line in the help: loading them all to show it takes seconds."""
+
+
+class Failed(click.ClickException):
+    """It could not work, or can no longer; to start it again may help."""
+
+
+class Misconfigured(Failed):
+    """A setting is no good; to start it again would not help."""
+
+    exit_code = os.EX_CONFIG
 
 
 class Moodsort(click.Group):
@@ -83,12 +95,13 @@ class Moodsort(click.Group):
                 sys.stdout.flush()
             return result
         except (ServiceError, LedgerError, TrainerError) as error:
-            raise click.ClickException(one_line(str(error))) from error
+            kind = Misconfigured if isinstance(error, SettingsError) else Failed
+            raise kind(one_line(str(error))) from error
         except BrokenPipeError:
             raise  # Who reads has seen enough; click ends quietly.
         except OSError as error:
             name = f"{error.filename}: " if error.filename else ""
-            raise click.ClickException(one_line(f"{name}{error.strerror}.")) from error
+            raise Failed(one_line(f"{name}{error.strerror}.")) from error
 
 
 @click.group(
@@ -109,20 +122,25 @@ def run(config: Path | None, **flags: Any) -> None:
     """Watch the inbox and file what comes in.
 
     Images are moved to the happy or the sad folder, files that cannot be judged to the failed
-    folder; each gets a row in the database. Ends on Ctrl-C or SIGTERM.
+    folder; each gets a row in the database. Ends on Ctrl-C or SIGTERM. SIGHUP lets it read its
+    settings and its model again, unless it runs on a terminal.
 
     Every setting may also stand in a TOML file (batch_size = 64) or in the environment
     (MOODSORT_BATCH_SIZE=64). A flag goes before the environment, that before the file.
     """
     from daemon import reporting
+    from daemon.service import Reload
 
-    settings = configuration.load(config, os.environ, flags)
+    read = partial(configuration.load, config, os.environ, flags)
+    settings = read()
     _greet(settings)
     if _on_terminal():
         reporter: Reporter = reporting.LiveReporter(settings.inbox, recursive=settings.recursive)
     else:
         reporter = reporting.Reporter()
-    _serve(settings, reporter, once=False)
+    # The end of a terminal is told by the same signal as the wish for a reload.
+    reload = None if _on_terminal() else Reload(threading.Event(), read)
+    _serve(settings, reporter, reload=reload)
 
 
 @click.command(epilog="Example: moodsort sort holiday --happy holiday-happy --sad holiday-sad")
@@ -159,16 +177,18 @@ def _greet(settings: Settings) -> None:
     click.echo(f"Query the decisions with: {shlex.join(ask)}")
 
 
-def _serve(settings: Settings, reporter: Reporter, *, once: bool) -> None:
-    from daemon import reporting, service
+def _serve(
+    settings: Settings, reporter: Reporter, *, once: bool = False, reload: Reload | None = None
+) -> None:
+    from daemon import loading, reporting, service, signals
 
     stop = threading.Event()
     reporting.set_up_logging(logging.WARNING if _on_terminal() else logging.INFO)
-    with service.stop_on_signals(stop):
-        folders = service.make_folders(settings)
+    with signals.heeded(stop, reload.asked if reload else None):
+        folders = loading.make_folders(settings)
         try:
             with reporter.display():
-                service.serve(settings, folders, reporter, stop, once=once)
+                service.serve(settings, folders, reporter, stop, once=once, reload=reload)
         except service.StoppedWhileLoading:
             click.echo(f"Stopped: {reporter.tally}.")
             if sys.stdout is not None:

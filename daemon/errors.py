@@ -6,7 +6,7 @@ class ServiceError(Exception):
 
 
 class SettingsError(ServiceError):
-    """A setting is unknown, malformed or contradicts another; the text names it."""
+    """A setting is no good: unknown, malformed, against another, or of no usable model."""
 
 
 class InboxHeld(ServiceError):

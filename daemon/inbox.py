@@ -26,6 +26,7 @@ from watchdog.events import (
 )
 
 from daemon.errors import ServiceError
+from daemon.life import Life
 from daemon.settling import SettledFile, SettleTracker, regular
 from daemon.walking import Found, walk
 from daemon.watching import Watch, can_watch_more
@@ -93,6 +94,7 @@ class Inbox:
         self.folder = folder
         self.settled: queue.Queue[SettledFile] = queue.Queue(capacity)
         self.drained = threading.Event()
+        self._life = Life()
         self._rescan_seconds = rescan_seconds
         self._recursive = recursive
         self._watching = not (poll or once)
@@ -127,6 +129,16 @@ class Inbox:
             self._thread.join()
         self._end_watch()
 
+    def adjust(self, *, settle_seconds: float, rescan_seconds: float) -> None:
+        """Use other times from now on; may be called from any thread."""
+        self._tracker.settle_seconds = settle_seconds
+        self._rescan_seconds = rescan_seconds
+
+    @property
+    def silence(self) -> float:
+        """Seconds for which the thread, if it should work, has given no sign of life."""
+        return self._life.silence if self._thread.is_alive() else 0.0
+
     def done(self, path: Path, *, again: bool = False) -> None:
         """A file handed out is dealt with; `again`: it is still here and to be taken once more."""
         self._news.put(_Done(path, again))
@@ -150,6 +162,7 @@ class Inbox:
         try:
             self._scan_soon()
             while not self._stopping.is_set():
+                self._life.beat()
                 self._take_news(self._pause())
                 self._scan_some()
                 self._hand_out()
@@ -242,6 +255,7 @@ class Inbox:
         for file in self._tracker.settled():
             self._in_flight[file.path] = False
             while not self._stopping.is_set():
+                self._life.beat()
                 with contextlib.suppress(queue.Full):
                     self.settled.put(file, timeout=0.1)
                     break

@@ -25,6 +25,7 @@ from daemon.classifier import Photo
 from daemon.filing import Move, Outcome
 from daemon.identity import Identity
 from daemon.inbox import Inbox
+from daemon.life import Life
 from daemon.naming import Wanted
 from daemon.reading import Read, Readers
 from daemon.settling import SettledFile, regular
@@ -51,6 +52,9 @@ One network looks at all of them before the next does, and so stays in the cache
 takes 6.4 ms an image one by one, 5.8 by eight, 5.6 by 16.
 """
 
+PLACED_AT_ONCE = 32
+"""Files that are moved between two signs of life; they may have to be copied to a slow disk."""
+
 FIRST_RETRY_SECONDS = 0.5
 LONGEST_RETRY_SECONDS = 30.0
 
@@ -73,6 +77,10 @@ class Folders:
     def of(cls, paths: Mapping[str, Path]) -> Folders:
         """The folders by name, as they are mounted now."""
         return cls(**paths, mounts=frozenset(path for path in paths.values() if path.is_mount()))
+
+    def remembering(self, before: Folders) -> Folders:
+        """With the mount points of an earlier time, though their disks may be away now."""
+        return replace(self, mounts=self.mounts | before.mounts)
 
     def root_of(self, label: str | None) -> Path:
         """The destination of a label; of None, for a bad image, it is `failed`."""
@@ -147,8 +155,8 @@ class Pipeline:
         unsure_below: float,
         on_filed: Callable[[Sequence[Filed]], None],
     ) -> None:
+        self.folders = folders
         self._inbox = inbox
-        self._folders = folders
         self._ledger = ledger
         self._bundle = bundle
         self._readers = readers
@@ -157,27 +165,62 @@ class Pipeline:
         self._max_wait = max_wait_ms / 1000
         self._unsure_below = unsure_below
         self._on_filed = on_filed
-        self._stopping = threading.Event()
+        self._ending = threading.Event()  # Nothing more is taken in.
+        self._stopping = threading.Event()  # Nothing more is waited for, either.
         self._claimed: queue.Queue[Sequence[_Reading] | None] = queue.Queue(BATCHES_AHEAD)
         self._judged: queue.Queue[_Batch | None] = queue.Queue(BATCHES_AHEAD)
         self._broken = threading.Event()
-        self._threads = [
-            threading.Thread(target=partial(self._guard, stage), name=stage.__name__.strip("_"))
-            for stage in (self._intake, self._classifying, self._filing)
-        ]
+        self._lives = {"intake": Life(), "classifying": Life(), "filing": Life()}
+        self._threads = {
+            name: threading.Thread(target=partial(self._guard, stage), name=name)
+            for name, stage in zip(
+                self._lives, (self._intake, self._classifying, self._filing), strict=True
+            )
+        }
         self.failure: BaseException | None = None
 
     def start(self) -> None:
         """Start the stages."""
-        for thread in self._threads:
+        for life, thread in zip(self._lives.values(), self._threads.values(), strict=True):
+            life.beat()
             thread.start()
 
-    def stop(self) -> None:
-        """Finish what is being read and judged, give back the rest, and end."""
-        self._stopping.set()
+    def drain(self) -> None:
+        """Finish what is being read and judged, give back the rest, and end.
+
+        A disk or a database that does not take it is waited for, unless `give_up` is called.
+        """
+        self._ending.set()
         self._readers.close()
-        for thread in self._threads:
+        for thread in self._threads.values():
             thread.join()
+
+    def give_up(self) -> None:
+        """Wait for no disk and no database any longer: the next start goes on from the rows."""
+        self._stopping.set()
+
+    def stop(self) -> None:
+        """`drain`, and wait for nothing."""
+        self.give_up()
+        self.drain()
+
+    @property
+    def silence(self) -> float:
+        """Seconds for which a stage that should work has given no sign of life."""
+        silent = {name: life.silence for name, life in self._lives.items()}
+        # It waits for the readers, and each of their answers is a sign.
+        silent["classifying"] = min(silent["classifying"], self._readers.life.silence)
+        return max(silent[name] if self._threads[name].is_alive() else 0.0 for name in silent)
+
+    @property
+    def trouble(self) -> str | None:
+        """What a stage waits for, such as a full disk."""
+        return next((life.trouble for life in self._lives.values() if life.trouble), None)
+
+    @property
+    def depths(self) -> dict[str, int]:
+        """Batches that wait between the stages."""
+        return {"batches_to_judge": self._claimed.qsize(), "batches_to_file": self._judged.qsize()}
 
     def _guard(self, stage: Callable[[], None]) -> None:
         """A stage that fails ends the service, visibly; its rows are finished at the next start."""
@@ -185,23 +228,28 @@ class Pipeline:
             stage()
         except Stopped:
             self._broken.set()
+            self._stopping.set()
         except LedgerError as error:
             self.failure = error
             self._broken.set()
+            self._stopping.set()
         except BaseException as error:
             log.exception("a stage of the pipeline failed")
             self.failure = error
             self._broken.set()
-        finally:
             self._stopping.set()
+        finally:
+            self._ending.set()
 
     def _intake(self) -> None:
+        life = self._lives["intake"]
         try:
-            while not self._stopping.is_set():
+            while not self._ending.is_set():
+                life.beat()
                 if files := self._next_files():
-                    self._put(self._claimed, self._claim(files))
+                    self._put(self._claimed, self._claim(files), life)
         finally:
-            self._put(self._claimed, None)
+            self._put(self._claimed, None, life)
 
     def _next_files(self) -> list[SettledFile]:
         """Up to a batch; the first is waited for, the others for `max_wait_ms` altogether."""
@@ -219,7 +267,7 @@ class Pipeline:
 
     def _claim(self, files: Sequence[SettledFile]) -> list[_Reading]:
         sources = [Source(f.path, *f.identity) for f in files]
-        ids = self._persist(partial(self._ledger.claim, sources))
+        ids = persist(partial(self._ledger.claim, sources), self._stopping, self._lives["intake"])
         claims = []
         for id, file in zip(ids, files, strict=True):
             if id is None:
@@ -236,11 +284,12 @@ class Pipeline:
         return max(1, min(AT_ONCE, -(-count // self._readers.count)))
 
     def _classifying(self) -> None:
+        life = self._lives["classifying"]
         try:
-            while (readings := self._get(self._claimed)) is not None:
-                self._put(self._judged, self._judge(readings))
+            while (readings := self._get(self._claimed, life)) is not None:
+                self._put(self._judged, self._judge(readings), life)
         finally:
-            self._put(self._judged, None)
+            self._put(self._judged, None, life)
 
     def _judge(self, readings: Sequence[_Reading]) -> _Batch:
         unread: list[_Claim] = []
@@ -263,6 +312,7 @@ class Pipeline:
         """Each claim with what was read."""
         for reading in readings:
             yield from zip(reading.claims, reading.read.result(), strict=True)
+            self._lives["classifying"].beat()
 
     def _verdicts(self, read: Sequence[Read]) -> list[tuple[Photo, Verdict | ImageError]]:
         """Each photo with what is said of it."""
@@ -274,7 +324,7 @@ class Pipeline:
         ]
 
     def _filing(self) -> None:
-        while (batch := self._get(self._judged)) is not None:
+        while (batch := self._get(self._judged, self._lives["filing"])) is not None:
             self._give_back(batch.unread)
             if batch.judged:
                 self._file(batch.judged)
@@ -289,7 +339,7 @@ class Pipeline:
         decisions = self._persist(partial(self._decide, judged))
         sources = {one.id: one.photo.path for one in judged}
         moves = [self._move(decision, sources[decision.id]) for decision in decisions]
-        outcomes = carry_out(self._ledger, moves, self._stopping)
+        outcomes = carry_out(self._ledger, moves, self._stopping, self._lives["filing"])
         for id, path in sources.items():
             self._inbox.done(path, again=outcomes[id] is Outcome.GONE)
             if outcomes[id] is Outcome.STUCK:
@@ -307,8 +357,8 @@ class Pipeline:
 
     def _wanted(self, one: _Judged) -> Wanted:
         label = self._label(one.verdict) if isinstance(one.verdict, Verdict) else None
-        root = self._folders.root_of(label)
-        relative = one.photo.path.relative_to(self._folders.inbox)
+        root = self.folders.root_of(label)
+        relative = one.photo.path.relative_to(self.folders.inbox)
         return Wanted(one.id, root, root / naming.clean_name(relative))
 
     def _label(self, verdict: Verdict) -> str:
@@ -335,7 +385,7 @@ class Pipeline:
         )
 
     def _move(self, decision: Decision, source: Path) -> Move:
-        root = self._folders.root_of(decision.label)
+        root = self.folders.root_of(decision.label)
         return Move(
             id=decision.id,
             source=source,
@@ -343,22 +393,25 @@ class Pipeline:
             root=root,
             identity=Identity(decision.size_bytes, decision.mtime_ns),
             sha256=decision.sha256,
-            on_mount=root in self._folders.mounts,
+            on_mount=root in self.folders.mounts,
         )
 
     def _persist(self, action: Callable[[], T]) -> T:
-        return persist(action, self._stopping)
+        """As the filing stage does."""
+        return persist(action, self._stopping, self._lives["filing"])
 
-    def _get(self, source: queue.Queue[T]) -> T:
+    def _get(self, source: queue.Queue[T], life: Life) -> T:
         """Take from the stage before, unless a stage is broken and nothing may come."""
         while not self._broken.is_set():
+            life.beat()
             with contextlib.suppress(queue.Empty):
                 return source.get(timeout=0.1)
         raise Stopped
 
-    def _put(self, to: queue.Queue[T], item: T) -> None:
+    def _put(self, to: queue.Queue[T], item: T, life: Life) -> None:
         """Hand on to the next stage, unless a stage is broken and nobody will take it."""
         while not self._broken.is_set():
+            life.beat()
             with contextlib.suppress(queue.Full):
                 to.put(item, timeout=0.1)
                 return
@@ -366,7 +419,7 @@ class Pipeline:
 
 
 def carry_out(
-    ledger: Ledger, moves: Sequence[Move], stopping: threading.Event
+    ledger: Ledger, moves: Sequence[Move], stopping: threading.Event, life: Life | None = None
 ) -> dict[int, Outcome]:
     """Move decided files and close their rows; says by id what became of each.
 
@@ -379,14 +432,24 @@ def carry_out(
     outcomes: dict[int, Outcome] = {}
     left = list(moves)
     while left:
-        now = persist(partial(filing.place, left), stopping)
+        now = _placed(left, stopping, life)
         outcomes |= now
         done = [id for id, outcome in now.items() if outcome is Outcome.DONE]
         lost = [id for id, outcome in now.items() if outcome in (Outcome.GONE, Outcome.STUCK)]
-        persist(partial(ledger.finish, done), stopping)
-        persist(partial(ledger.release, lost), stopping)
+        persist(partial(ledger.finish, done), stopping, life)
+        persist(partial(ledger.release, lost), stopping, life)
         occupied = [move for move in left if now[move.id] is Outcome.OCCUPIED]
-        left = persist(partial(_redirect, ledger, occupied), stopping)
+        left = persist(partial(_redirect, ledger, occupied), stopping, life)
+    return outcomes
+
+
+def _placed(
+    moves: Sequence[Move], stopping: threading.Event, life: Life | None
+) -> dict[int, Outcome]:
+    outcomes: dict[int, Outcome] = {}
+    for begin in range(0, len(moves), PLACED_AT_ONCE):
+        some = moves[begin : begin + PLACED_AT_ONCE]
+        outcomes |= persist(partial(filing.place, some), stopping, life)
     return outcomes
 
 
@@ -397,7 +460,9 @@ def _redirect(ledger: Ledger, moves: Sequence[Move]) -> list[Move]:
     return [replace(move, destination=chosen[move.id]) for move in moves]
 
 
-def recover(ledger: Ledger, folders: Folders, stopping: threading.Event) -> int:
+def recover(
+    ledger: Ledger, folders: Folders, stopping: threading.Event, life: Life | None = None
+) -> int:
     """Finish what an interrupted run left between states; returns how many files it moved.
 
     Raises:
@@ -405,7 +470,7 @@ def recover(ledger: Ledger, folders: Folders, stopping: threading.Event) -> int:
     """
     rows = [
         row
-        for row in persist(ledger.unfinished, stopping)
+        for row in persist(ledger.unfinished, stopping, life)
         if lies_in(folders.inbox, row.source.path)
     ]
     moves: list[Move] = []
@@ -415,8 +480,8 @@ def recover(ledger: Ledger, folders: Folders, stopping: threading.Event) -> int:
             moves.append(move)
         elif row.destination is None or _is_to_be_judged_anew(row):
             to_be_judged.append(row.id)
-    persist(partial(ledger.release, to_be_judged), stopping)
-    outcomes = carry_out(ledger, moves, stopping)
+    persist(partial(ledger.release, to_be_judged), stopping, life)
+    outcomes = carry_out(ledger, moves, stopping, life)
     for move in moves:
         if outcomes[move.id] is not Outcome.DONE:
             log.warning("an interrupted move: %s", outcomes[move.id].value, extra=_names(move))
@@ -465,25 +530,31 @@ def _names(move: Move) -> dict[str, Path]:
     return {"file": move.source, "destination": move.destination}
 
 
-def persist(action: Callable[[], T], stopping: threading.Event) -> T:
+def persist(action: Callable[[], T], stopping: threading.Event, life: Life | None = None) -> T:
     """Do what a full or missing disk or a locked database may refuse, until it works.
+
+    `life` is told how that goes: to wait for a disk is no hang.
 
     Raises:
         Stopped: `stopping` was set before it worked.
     """
+    life = life or Life()
     wait = FIRST_RETRY_SECONDS
     while True:
+        life.beat()
         try:
             result = action()
         except (LedgerUnavailable, OSError) as error:
             if stopping.is_set():
                 raise Stopped from error
-            if wait == FIRST_RETRY_SECONDS:
+            if life.trouble is None:
                 log.error("cannot go on, trying again until it works: %s", error)
-            if stopping.wait(wait):
+            life.trouble = str(error)
+            if life.rest(wait, stopping):
                 raise Stopped from error
             wait = min(2 * wait, LONGEST_RETRY_SECONDS)
         else:
-            if wait > FIRST_RETRY_SECONDS:
+            if life.trouble:
                 log.info("going on")
+            life.trouble = None
             return result

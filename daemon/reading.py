@@ -15,6 +15,7 @@ from pathlib import Path
 
 from daemon import classifier, worker
 from daemon.classifier import Photo, Unsettled
+from daemon.life import Life
 from daemon.worker import Ended, Worker, limited_to
 from trainer.bundle import Bundle, Verdict
 from trainer.errors import ImageError
@@ -23,10 +24,14 @@ from trainer.image import View
 log = logging.getLogger(__name__)
 
 SECONDS = 60
-"""How long an image may take to be decoded; the largest that are taken at all need some seconds."""
+"""How long it may take to decode what is asked for at once; with more, each is tried alone.
 
-SECONDS_TO_JUDGE = 300
-"""The same for the networks, and all images that are judged at once."""
+The largest images that are taken at all need some seconds. With SECONDS_TO_JUDGE it is what an
+answer may take, and so has to stay well below `daemon.systemd.MOST_SILENCE`.
+"""
+
+SECONDS_TO_JUDGE = 60
+"""The same for the networks; they need milliseconds for each."""
 
 STOP_SECONDS = 3.0
 """How long what has been begun may take when the service is to stop."""
@@ -57,10 +62,12 @@ class Readers:
             OSError: a process cannot be started.
         """
         self.count = count
+        self.life = Life()
         judging = None if bundle.in_batches else bundle
         self._begin = partial(begin, bundle.info.view, judging, seconds)
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="read")
         self._stopping = threading.Event()
+        self._closing = threading.Lock()
         self._workers: set[ReadingWorker] = set()
         # None: to be started when it is needed. The one used last comes first: it is warm.
         self._idle: queue.LifoQueue[ReadingWorker | None] = queue.LifoQueue()
@@ -77,14 +84,20 @@ class Readers:
             one.await_ready()
 
     def read(self, paths: Sequence[Path]) -> Future[list[Read | None]]:
-        """What is in some files; None: not settled, or the service is to stop."""
-        return self._threads.submit(self._read, paths)
+        """What is in some files; None: not settled, or the readers are closed."""
+        with self._closing:
+            if not self._stopping.is_set():
+                return self._threads.submit(self._read, paths)
+        nothing: Future[list[Read | None]] = Future()
+        nothing.set_result([None] * len(paths))
+        return nothing
 
     def close(self) -> None:
         """Begin nothing more, and end what takes longer than STOP_SECONDS."""
-        if self._stopping.is_set():
-            return
-        self._stopping.set()
+        with self._closing:
+            if self._stopping.is_set():
+                return
+            self._stopping.set()
         for one in self._busy_after(STOP_SECONDS):
             one.kill()
         self._threads.shutdown()
@@ -133,6 +146,7 @@ class Readers:
             one = None
             raise
         finally:
+            self.life.beat()
             self._idle.put(one)
 
     def _start(self) -> ReadingWorker:
@@ -160,9 +174,10 @@ def read_files(
 ) -> list[Read | None]:
     """What is in some files, and what the bundle says of them; None: not settled."""
     photos: dict[Path, Photo] = {}
-    for path in paths:
-        with limited_to(seconds), contextlib.suppress(Unsettled):
-            photos[path] = classifier.read(path, view)
+    with limited_to(seconds):
+        for path in paths:
+            with contextlib.suppress(Unsettled):
+                photos[path] = classifier.read(path, view)
     if bundle:
         with limited_to(SECONDS_TO_JUDGE):
             verdicts = classifier.judge(bundle, list(photos.values()))

@@ -1,79 +1,57 @@
-"""The service from start to stop: lock, ledger, recovery, inbox, model, pipeline."""
+"""The service from start to stop: lock, ledger, recovery, inbox, model, pipeline, reload."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import signal
+import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
-from daemon import correcting, descent, lock, pipeline, reading
+from daemon import correcting, lock, pipeline, reading, task
 from daemon.byhand import ByHand
 from daemon.errors import ServiceError
 from daemon.inbox import Inbox
+from daemon.life import Life
+from daemon.loading import Loaded, load, make_folders
 from daemon.pipeline import Folders, Pipeline
-from daemon.reading import Readers
+from daemon.rates import Rates
 from daemon.reporting import Reporter
-from daemon.settings import Settings
+from daemon.settings import FIXED, Settings
+from daemon.systemd import Manager
 from db.engine import open_for_writing
 from db.errors import LedgerError
-from db.ledger import Ledger, ModelRecord
-from trainer import bundle
-from trainer.bundle import Bundle
+from db.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 TICK_SECONDS = 0.1
+
+TELL_SECONDS = 1.0
+"""How often others are told how it goes."""
 
 
 class StoppedWhileLoading(Exception):
-    """Asked to stop while the model is still being loaded on another thread.
+    """Asked to stop while a model is still being loaded on another thread.
 
-    Nothing was claimed. That thread cannot be ended, nor can the interpreter be shut down in an
-    orderly way beneath it.
+    Everything else has ended. That thread cannot be ended, nor can the interpreter be shut down in
+    an orderly way beneath it.
     """
 
 
-@contextlib.contextmanager
-def stop_on_signals(stop: threading.Event) -> Iterator[None]:
-    """Let SIGINT, SIGTERM and SIGHUP set `stop`; a second one ends the process at once."""
+@dataclass(frozen=True)
+class Reload:
+    """Settings that may change while the service runs: `read` gives them, when `asked` is set."""
 
-    def ask(number: int, frame: object) -> None:
-        if stop.is_set():
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        stop.set()
-
-    asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {
-        number: signal.signal(number, ask)
-        for number in asked
-        if signal.getsignal(number) is not signal.SIG_IGN  # as nohup has it
-    }
-    # A writer that opens a file while its lease is asked for makes the kernel send this.
-    before[signal.SIGIO] = signal.signal(signal.SIGIO, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def make_folders(settings: Settings) -> Folders:
-    """The folders of the configuration, made where they are missing; `unsure` if it is used.
-
-    Raises:
-        ServiceError: one cannot be made.
-    """
-    wanted = (settings.inbox, settings.happy, settings.sad, settings.failed, settings.unsure)
-    for folder in wanted if settings.unsure_below else wanted[:-1]:
-        try:
-            folder.mkdir(descent.NEW_FOLDER, parents=True, exist_ok=True)
-        except OSError as error:
-            raise ServiceError(f"The folder {folder} cannot be made: {error.strerror}.") from None
-    return Folders.of(settings.folders)
+    asked: threading.Event
+    read: Callable[[], Settings]
 
 
 def serve(
@@ -83,20 +61,17 @@ def serve(
     stop: threading.Event,
     *,
     once: bool = False,
+    reload: Reload | None = None,
 ) -> None:
     """File what comes into the inbox until `stop` is set or, with `once`, until it is drained.
 
     Raises:
-        ServiceError, LedgerError, BundleError: it cannot work, or can no longer.
+        ServiceError, LedgerError: it cannot work, or can no longer.
         StoppedWhileLoading: see there.
     """
-    reading.prepare()
-    with lock.hold(folders.inbox):
-        opening = partial(open_for_writing, settings.database)
-        try:
-            ledger = Ledger(pipeline.persist(opening, stop))
-        except pipeline.Stopped:
-            return
+    # First of all, so that no process that is started here has systemd's socket.
+    with closing(Manager(os.environ)) as manager, lock.hold(folders.inbox):
+        reading.prepare()
         inbox = Inbox(
             folders.inbox,
             settle_seconds=settings.settle_seconds,
@@ -105,97 +80,219 @@ def serve(
             poll=settings.poll,
             once=once,
         )
-        by_hand = ByHand(folders, settings.database, ledger, unsure=settings.unsure_below > 0)
+        service = _Service(inbox, reporter, manager, stop, reload, once=once)
         try:
-            resumed = pipeline.recover(ledger, folders, stop)
-            resumed += correcting.recover(ledger, folders, stop)
-            if resumed:
-                log.info("finished what was interrupted", extra={"images": resumed})
-            inbox.start()
-            if not once:
-                by_hand.start()
-            model, readers = _load(settings, stop)
-            with contextlib.closing(readers):
-                line = _pipeline(settings, folders, reporter, ledger, inbox, model, readers, stop)
-                _run(line, inbox, reporter, stop)
+            service.run(settings, folders)
         except pipeline.Stopped:
             pass  # It waited for a disk or the database; the rows say where to go on.
         finally:
-            inbox.stop()
-            by_hand.stop()
-            ledger.close()
-            reporter.close()
+            manager.stopping()
+            service.close()
 
 
-def _load(settings: Settings, stop: threading.Event) -> tuple[Bundle, Readers]:
-    """Load and warm the model on another thread, so that a signal is answered meanwhile."""
-    loaded: list[tuple[Bundle, Readers]] = []
-    errors: list[BaseException] = []
+class _Service:
+    """Its own thread looks after all others, and does nothing that may take long."""
 
-    def work() -> None:
+    def __init__(
+        self,
+        inbox: Inbox,
+        reporter: Reporter,
+        manager: Manager,
+        stop: threading.Event,
+        reload: Reload | None,
+        *,
+        once: bool,
+    ) -> None:
+        self._inbox = inbox
+        self._reporter = reporter
+        self._manager = manager
+        self._stop = stop
+        self._reload = reload
+        self._rates = Rates()
+        self._starting = Life()
+        self._once = once
+        self._by_hand: ByHand | None = None
+        self._followed: tuple[Folders, bool] | None = None
+        self._ledger: Ledger | None = None
+        self._line: Pipeline | None = None
+        self._next_feed = self._next_telling = 0.0
+
+    def run(self, settings: Settings, folders: Folders) -> None:
+        """Start, work, and stop."""
+        opening = partial(open_for_writing, settings.database)
+        self._ledger = Ledger(
+            self._attend(partial(pipeline.persist, opening, self._stop, self._starting))
+        )
+        resumed = self._attend(
+            partial(pipeline.recover, self._ledger, folders, self._stop, self._starting)
+        )
+        resumed += self._attend(partial(correcting.recover, self._ledger, folders, self._stop))
+        if resumed:
+            log.info("finished what was interrupted", extra={"images": resumed})
+        self._inbox.start()
+        self._follow_by_hand(settings, folders)
+        self._line = self._begin(self._load(settings, folders))
         try:
-            model = bundle.load(settings.model, settings.face_limits)
-            if model.in_batches:
-                model.warm()  # Else it is the readers who judge.
-            readers = Readers(model, settings.decode_workers)
-            readers.await_ready()
-            loaded.append((model, readers))
-        except BaseException as error:
-            errors.append(error)
+            self._reporter.ready()
+            self._manager.ready()
+            self._work(settings)
+        finally:
+            self._manager.stopping()
+            self._attend(self._line.stop)
+        _raise(self._line.failure or self._inbox.failure)
 
-    thread = threading.Thread(target=work, name="load", daemon=True)
-    thread.start()
-    while thread.is_alive():
-        if stop.wait(TICK_SECONDS / 2):
-            raise StoppedWhileLoading
-    if errors:
-        raise errors[0]
-    return loaded[0]
+    def close(self) -> None:
+        """Let go of everything."""
+        self._inbox.stop()
+        if self._by_hand:
+            self._by_hand.stop()
+        if self._ledger:
+            self._ledger.close()
+        self._reporter.close()
+
+    def _work(self, settings: Settings) -> None:
+        while not (self._stop.wait(TICK_SECONDS) or self._has_ended()):
+            self._look_after()
+            if self._reload and self._reload.asked.is_set():
+                self._reload.asked.clear()
+                settings = self._reloaded(settings, self._reload.read)
+
+    def _follow_by_hand(self, settings: Settings, folders: Folders) -> None:
+        """Notice what people do there by hand; elsewhere, if these folders are new, no longer."""
+        assert self._ledger
+        wanted = (folders, settings.unsure_below > 0)
+        if self._once or self._followed == wanted:
+            return
+        if self._by_hand:
+            self._by_hand.stop()
+        self._by_hand = ByHand(folders, settings.database, self._ledger, unsure=wanted[1])
+        self._by_hand.start()
+        self._followed = wanted
+
+    def _has_ended(self) -> bool:
+        assert self._line
+        return self._inbox.drained.is_set() or self._line.failure is not None
+
+    def _load(self, settings: Settings, folders: Folders) -> Loaded:
+        """On another thread, so that a signal is answered meanwhile."""
+        assert self._ledger
+        loading = task.begin(partial(load, settings, folders, self._ledger, self._stop), "load")
+        while not _is_done(loading):
+            if self._stop.is_set():
+                raise StoppedWhileLoading
+            self._look_after()
+        return loading.result()
+
+    def _begin(self, loaded: Loaded) -> Pipeline:
+        assert self._ledger
+        line = Pipeline(
+            self._inbox,
+            loaded.folders,
+            self._ledger,
+            loaded.bundle,
+            loaded.readers,
+            loaded.model_id,
+            batch_size=loaded.settings.batch_size,
+            max_wait_ms=loaded.settings.max_wait_ms,
+            unsure_below=loaded.settings.unsure_below,
+            on_filed=self._reporter.filed,
+        )
+        line.start()
+        return line
+
+    def _reloaded(self, old: Settings, read: Callable[[], Settings]) -> Settings:
+        """Go on with new settings and a new model; with the old ones if they are no good."""
+        assert self._line
+        self._manager.reloading()
+        try:
+            new = read()
+            _require_fixed(old, new)
+            loaded = self._load(new, make_folders(new, old).remembering(self._line.folders))
+        except (pipeline.Stopped, StoppedWhileLoading):
+            raise
+        except (ServiceError, LedgerError) as error:
+            log.error("not reloaded, going on as before: %s", error)
+            new = old
+        except Exception:  # Such as a GPU without room for two models.
+            log.exception("not reloaded, going on as before")
+            new = old
+        else:
+            self._exchange(loaded)
+        self._manager.ready()
+        return new
+
+    def _exchange(self, loaded: Loaded) -> None:
+        """Let what was begun be finished as it was begun; all else is judged anew."""
+        assert self._line
+        draining = task.begin(self._line.drain, "drain")
+        while not _is_done(draining):
+            if self._stop.is_set():
+                self._line.give_up()
+            self._look_after()
+        draining.result()
+        if self._stop.is_set() or self._has_ended():
+            loaded.readers.close()
+            return
+        self._inbox.adjust(
+            settle_seconds=loaded.settings.settle_seconds,
+            rescan_seconds=loaded.settings.rescan_seconds,
+        )
+        self._attend(partial(self._follow_by_hand, loaded.settings, loaded.folders))
+        self._line = self._begin(loaded)
+        log.info("reloaded", extra={"model": loaded.bundle.info.name})
+
+    def _attend(self, work: Callable[[], T]) -> T:
+        """Do what belongs to a start or a stop, which may take as long as it goes on."""
+        doing = task.begin(work, "work")
+        while not _is_done(doing):
+            self._look_after(patience=True)
+        return doing.result()
+
+    def _look_after(self, *, patience: bool = False) -> None:
+        """Called a few times a second; `patience` asks that a start or a stop may take longer."""
+        self._reporter.tick()
+        now = time.monotonic()
+        goes_on = self._silence() < self._manager.most_silence
+        if now >= self._next_feed and goes_on:
+            self._next_feed = now + self._manager.feed_seconds
+            self._manager.feed()
+        if now >= self._next_telling:
+            self._next_telling = now + TELL_SECONDS
+            self._rates.note(self._reporter.tally.done)
+            self._manager.status(self._summary())
+            if patience and goes_on:
+                self._manager.still_at_it()
+
+    def _silence(self) -> float:
+        if self._line is None:
+            return self._starting.silence
+        return max(self._line.silence, self._inbox.silence)
+
+    def _summary(self) -> str:
+        trouble = self._line.trouble if self._line else self._starting.trouble
+        if trouble:
+            return f"waiting: {trouble}"
+        if self._line is None:
+            return "starting"
+        return f"{self._reporter.tally}; {self._rates.over(60):.1f} images/s in the last minute"
 
 
-def _pipeline(
-    settings: Settings,
-    folders: Folders,
-    reporter: Reporter,
-    ledger: Ledger,
-    inbox: Inbox,
-    model: Bundle,
-    readers: Readers,
-    stop: threading.Event,
-) -> Pipeline:
-    info = model.info
-    record = ModelRecord(
-        name=info.name,
-        sha256=model.sha256,
-        classes=info.classes,
-        input_height=info.main.input.height,
-        input_width=info.main.input.width,
-        input_channels=info.main.input.channels,
-        metrics=info.metrics,
-    )
-    return Pipeline(
-        inbox,
-        folders,
-        ledger,
-        model,
-        readers,
-        pipeline.persist(partial(ledger.register, record), stop),
-        batch_size=settings.batch_size,
-        max_wait_ms=settings.max_wait_ms,
-        unsure_below=settings.unsure_below,
-        on_filed=reporter.filed,
-    )
+def _is_done(future: Future[T]) -> bool:
+    return bool(wait([future], timeout=TICK_SECONDS).done)
 
 
-def _run(line: Pipeline, inbox: Inbox, reporter: Reporter, stop: threading.Event) -> None:
-    line.start()
-    reporter.ready()
-    try:
-        while not (stop.wait(TICK_SECONDS) or inbox.drained.is_set() or line.failure):
-            reporter.tick()
-    finally:
-        line.stop()
-    failure = line.failure or inbox.failure
+def _require_fixed(old: Settings, new: Settings) -> None:
+    """What the inbox and the ledger were opened with stays as it is.
+
+    Raises:
+        ServiceError: one of these settings is another.
+    """
+    changed = [name for name in FIXED if getattr(old, name) != getattr(new, name)]
+    if changed:
+        raise ServiceError(f"To change {', '.join(changed)}, restart the service.")
+
+
+def _raise(failure: BaseException | None) -> None:
     if isinstance(failure, (ServiceError, LedgerError)):
         raise failure
     if failure:

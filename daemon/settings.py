@@ -134,6 +134,9 @@ class Settings:
 
 NAMES = frozenset(f.name for f in fields(Settings))
 FOLDERS = ("inbox", "happy", "sad", "failed", "unsure")
+FIXED = ("inbox", "database", "recursive", "poll")
+"""The settings that stay as they are while the service runs."""
+
 JUDGING = frozenset({"model", "faces", "faces_min_size", "faces_min_score", "faces_max_count"})
 """The settings that say how an image is judged."""
 

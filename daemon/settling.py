@@ -38,7 +38,7 @@ class SettleTracker:
     """
 
     def __init__(self, settle_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._settle_seconds = settle_seconds
+        self.settle_seconds = settle_seconds
         self._clock = clock
         self._observed: dict[Path, _Observed] = {}
         self._due: list[tuple[float, Path]] = []
@@ -55,7 +55,7 @@ class SettleTracker:
         known = self._observed.get(path)
         if known and not ended and known.identity == identity(found):
             return
-        wait = 0.0 if ended and found.st_size else self._settle_seconds
+        wait = 0.0 if ended and found.st_size else self.settle_seconds
         self._observe(path, found, wait)
 
     def next_due(self) -> float | None:
@@ -73,7 +73,7 @@ class SettleTracker:
             if found is None:
                 del self._observed[path]
             elif known.identity != identity(found) or is_being_written(path):
-                self._observe(path, found, self._settle_seconds)
+                self._observe(path, found, self.settle_seconds)
             else:
                 del self._observed[path]
                 yield SettledFile(path, identity(found))

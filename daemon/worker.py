@@ -24,6 +24,9 @@ MEMORY = 4 * 1024**3
 FIRST_TO_GO = 500
 """Of 1,000: how readily Linux ends a worker, rather than the service, where memory is short."""
 
+END_SECONDS = 3.0
+"""How long a worker that has nothing to do may take to end."""
+
 HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that often go to a whole group of processes; the service alone answers them."""
 
@@ -87,8 +90,10 @@ class Worker(Generic[Request, Answer]):
         self._process.kill()
 
     def close(self) -> None:
-        """End it when it has answered."""
+        """End it, which it does by itself when it has answered, unless it hangs."""
         self._link.close()
+        self._process.join(END_SECONDS)
+        self.kill()
         self._process.join()
         self._process.close()
 

@@ -155,7 +155,9 @@ class Place:
 class Service:
     """`moodsort run` as a child process on a place."""
 
-    def __init__(self, place: Place, *extra: str, under: Sequence[str] = ()) -> None:
+    def __init__(
+        self, place: Place, *extra: str, under: Sequence[str] = (), **environ: str
+    ) -> None:
         """`under`: a command that runs another one, such as nice."""
         self.place = place
         self.log = place.root / "service.log"
@@ -164,6 +166,7 @@ class Service:
                 [*under, MOODSORT, "run", "--inbox", place.inbox, *place.destinations(), *extra],
                 stdout=out,
                 stderr=subprocess.STDOUT,
+                env=os.environ | environ,
             )
 
     def __enter__(self) -> Service:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from daemon.loading import make_folders
 from daemon.reporting import Reporter
-from daemon.service import make_folders, serve
+from daemon.service import serve
 from tests.crash.dying import Step
 from tests.helpers import PATIENCE, Place, jpeg, sha256
 

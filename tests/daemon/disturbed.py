@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import io
 import os
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,17 @@ def at_the_first_decoding(what: Callable[[], object]) -> Begin:
 def frail(mark: Path) -> Begin:
     """Some images end their decoder; the one that crashes once leaves a `mark`."""
     return partial(_begin_frail, mark)
+
+
+def slow(*args: Any) -> Callable[[Sequence[Path]], list[Read | None]]:
+    """Each image takes 0.4 seconds."""
+
+    def decode_slowly(data: bytes, view: View) -> DecodedImage:
+        threading.Event().wait(0.4)
+        return decode(data, view)
+
+    classifier.decode = decode_slowly  # type: ignore[attr-defined]
+    return reading.begin(*args)
 
 
 def as_nobody(*args: Any) -> Callable[[Sequence[Path]], list[Read | None]]:

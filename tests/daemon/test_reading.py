@@ -13,7 +13,7 @@ from PIL import Image
 
 from daemon import classifier, reading
 from daemon.reading import Read, Readers
-from tests.daemon.disturbed import disturb, frail
+from tests.daemon.disturbed import disturb, frail, slow
 from tests.daemon.test_pipeline import Line
 from tests.helpers import Place, encoded, jpeg, sha256, wait_until
 from trainer.bundle import Bundle
@@ -108,6 +108,26 @@ def test_to_stop_does_not_wait_for_what_hangs(
     readers.close()
     assert time.monotonic() - begin < reading.SECONDS
     assert (hanging.result(), waiting.result()) == ([None], [None])
+
+
+def test_closed_readers_read_nothing(shipped: Bundle, tmp_path: Path) -> None:
+    readers = Readers(shipped, 1)
+    readers.close()
+    assert readers.read(write(tmp_path, b"")).result() == [None]
+
+
+def test_many_that_take_long_are_tried_each_alone(
+    shipped: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """So that an answer, which is a sign of life, is never long in coming."""
+    disturb(monkeypatch, slow)
+    with closing(Readers(shipped, 1, seconds=1)) as readers:
+        together = readers.read(write(tmp_path, b"", b"", b""))
+        assert outcomes(together) == ["sad"] * 3
+    assert "it takes too long" in caplog.text
 
 
 def test_a_bad_image_is_filed_and_the_service_goes_on(place: Place, shipped: Bundle) -> None:

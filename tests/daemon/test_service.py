@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from daemon.loading import make_folders
 from daemon.reporting import Reporter
-from daemon.service import make_folders, serve
+from daemon.service import serve
 from daemon.settings import Settings
 from tests.helpers import (
     Place,
@@ -238,7 +239,7 @@ def test_a_stop_while_it_starts_is_answered(place: Place) -> None:
 
 def test_a_missing_model_is_a_sentence(place: Place) -> None:
     done = moodsort("run", "--inbox", place.inbox, *place.destinations(), "--model", "none")
-    assert done.returncode == 1
+    assert done.returncode == 78
     assert done.stderr == "Error: There is no model bundle none.\n"
 
 
@@ -316,7 +317,7 @@ def test_sort_files_what_lies_there_and_exits(place: Place) -> None:
 def test_sort_that_cannot_work_says_so(place: Place) -> None:
     assert moodsort("sort", place.root / "none").returncode == 2
     done = moodsort("sort", place.inbox, "--happy", place.inbox / "happy")
-    assert done.returncode == 1
+    assert done.returncode == 78
     assert "must not lie inside the inbox" in done.stderr
 
 

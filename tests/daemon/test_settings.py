@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from daemon.cli import main
 from daemon.errors import SettingsError
-from daemon.service import make_folders
+from daemon.loading import make_folders
 from daemon.settings import Settings, load
 from trainer.faces import FaceLimits
 
@@ -193,6 +193,6 @@ def test_a_bad_flag_is_one_line() -> None:
 def test_a_bad_key_is_one_line_at_the_command(config: Path) -> None:
     config.write_text("bach_size = 3")
     result = CliRunner().invoke(main, ["run", "--config", str(config)])
-    assert result.exit_code == 1
+    assert result.exit_code == 78
     assert result.stderr.startswith(f"Error: {config}: unknown key 'bach_size'")
     assert result.stderr.count("\n") == 1

@@ -1,0 +1,104 @@
+"""Settings -> what judges and files: the model, its readers, the folders."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from daemon import descent, pipeline
+from daemon.errors import ServiceError, SettingsError
+from daemon.pipeline import Folders
+from daemon.reading import Readers
+from daemon.settings import Settings
+from db.ledger import Ledger, ModelRecord
+from trainer import bundle
+from trainer.bundle import Bundle
+from trainer.errors import BundleError
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a pipeline needs besides an inbox and a ledger; the readers are to be closed."""
+
+    settings: Settings
+    folders: Folders
+    bundle: Bundle
+    readers: Readers
+    model_id: int
+
+
+def make_folders(settings: Settings, working: Settings | None = None) -> Folders:
+    """The folders of the configuration, made where they are missing; `unsure` if it is used.
+
+    `working` are the settings of a service that runs: what is missing of its folders is on a disk
+    that it waits for, and not made.
+
+    Raises:
+        ServiceError: one cannot be made.
+    """
+    known = _used_folders(working).values() if working else ()
+    for name, place in _used_folders(settings).items():
+        if place in known:
+            continue
+        folder: Path = getattr(settings, name)  # If it is a link to nowhere, nothing is made there.
+        try:
+            folder.mkdir(descent.NEW_FOLDER, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ServiceError(f"The folder {folder} cannot be made: {error.strerror}.") from None
+    return Folders.of(settings.folders)
+
+
+def _used_folders(settings: Settings) -> dict[str, Path]:
+    folders = settings.folders
+    return {
+        name: place for name, place in folders.items() if name != "unsure" or settings.unsure_below
+    }
+
+
+def load(settings: Settings, folders: Folders, ledger: Ledger, stop: threading.Event) -> Loaded:
+    """Load and warm all of it, and give the model its row.
+
+    Raises:
+        SettingsError: the model cannot be used.
+        ServiceError: a process cannot be started.
+        Stopped: `stop` was set while the database did not take it.
+    """
+    try:
+        model = bundle.load(settings.model, settings.face_limits)
+    except BundleError as error:
+        raise SettingsError(str(error)) from None
+    if model.in_batches:
+        model.warm()  # Else it is the readers who judge.
+    try:
+        readers = Readers(model, settings.decode_workers)
+    except OSError as error:
+        raise ServiceError(f"A worker process cannot be started: {error.strerror}.") from None
+    try:
+        _await(readers)
+        model_id = pipeline.persist(partial(ledger.register, _record(model)), stop)
+    except BaseException:
+        readers.close()
+        raise
+    return Loaded(settings, folders, model, readers, model_id)
+
+
+def _await(readers: Readers) -> None:
+    try:
+        readers.await_ready()
+    except RuntimeError as error:
+        raise ServiceError(str(error)) from None
+
+
+def _record(model: Bundle) -> ModelRecord:
+    info = model.info
+    return ModelRecord(
+        name=info.name,
+        sha256=model.sha256,
+        classes=info.classes,
+        input_height=info.main.input.height,
+        input_width=info.main.input.width,
+        input_channels=info.main.input.channels,
+        metrics=info.metrics,
+    )
