@@ -4,6 +4,8 @@
 # make bench     measure how fast it is, with PHOTOS=folder on your own photos
 # make install   the set-up alone
 # make clean     remove what the above made, except moodsort-data
+#
+# make install-service   install it as a service of systemd; see systemd/service.mk
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,6 +14,8 @@ INSTALLED := $(VENV)/.installed
 SAMPLES ?=
 TORTURE ?=
 PHOTOS ?=
+
+SUITABLE = $(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("moodsort needs Python 3.11, 3.12 or 3.13; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...")'
 
 .PHONY: run test torture bench install clean
 
@@ -37,7 +41,7 @@ install: $(INSTALLED)
 
 # The stamp makes the second time fast: pip runs again only when the requirements change.
 $(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("moodsort needs Python 3.11, 3.12 or 3.13; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...")'
+	@$(SUITABLE)
 	@# Some systems package venv without the means to put pip into it; then pip of the system does.
 	@$(PYTHON) -m venv $(VENV) >/dev/null || { $(PYTHON) -m venv --without-pip $(VENV) && \
 		$(PYTHON) -m pip --python $(BIN)/python install --quiet pip; }
@@ -46,3 +50,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+include systemd/service.mk
