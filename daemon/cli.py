@@ -1,4 +1,4 @@
-"""moodsort run | sort | classify | correct | doctor, and the command group itself."""
+"""moodsort run | sort | classify | correct | status | doctor, and the command group itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from trainer.bundle import Verdict
     from trainer.image import View
 
+log = logging.getLogger(__name__)
+
 COMMANDS = {
     "run": ("daemon.cli:run", "Watch the inbox and file what comes in."),
     "sort": ("daemon.cli:sort", "File all images in a folder, then exit."),
@@ -45,6 +47,7 @@ COMMANDS = {
     "stats": ("db.cli:stats", "Show how many images were decided, and how."),
     "export": ("db.cli:export", "Write decisions to a file: CSV, JSON, Parquet, SQLite."),
     "correct": ("daemon.cli:correct", "Say what filed images are; they are moved there."),
+    "status": ("daemon.cli:status", "Tell whether the service works, and how it does."),
     "doctor": ("daemon.cli:doctor", "Compare the database with the folders; repair."),
     "clean": (
         "trainer.cli:clean",
@@ -58,6 +61,13 @@ COMMANDS = {
 
 class Failed(click.ClickException):
     """It could not work, or can no longer; to start it again may help."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """One line; in the journal it is an error, as of `daemon.logs`."""
+        from daemon import logs
+
+        mark = "<3>" if logs.goes_to_journal(sys.stderr, os.environ) else ""
+        click.echo(f"{mark}Error: {self.format_message()}", file=file, err=True)
 
 
 class Misconfigured(Failed):
@@ -133,7 +143,8 @@ def run(config: Path | None, **flags: Any) -> None:
 
     read = partial(configuration.load, config, os.environ, flags)
     settings = read()
-    _greet(settings)
+    if settings.log_format == "text":
+        _greet(settings)
     if _on_terminal():
         reporter: Reporter = reporting.LiveReporter(settings.inbox, recursive=settings.recursive)
     else:
@@ -180,23 +191,30 @@ def _greet(settings: Settings) -> None:
 def _serve(
     settings: Settings, reporter: Reporter, *, once: bool = False, reload: Reload | None = None
 ) -> None:
-    from daemon import loading, reporting, service, signals
+    from daemon import loading, logs, service, signals
 
     stop = threading.Event()
-    reporting.set_up_logging(logging.WARNING if _on_terminal() else logging.INFO)
+    logs.set_up(logging.WARNING if _on_terminal() else logging.INFO, settings.log_format)
     with signals.heeded(stop, reload.asked if reload else None):
         folders = loading.make_folders(settings)
         try:
             with reporter.display():
                 service.serve(settings, folders, reporter, stop, once=once, reload=reload)
         except service.StoppedWhileLoading:
-            click.echo(f"Stopped: {reporter.tally}.")
+            _sum_up("Stopped", settings, reporter)
             if sys.stdout is not None:
                 sys.stdout.flush()
             os._exit(130 if once else 0)
-    click.echo(f"{'Done' if once and not stop.is_set() else 'Stopped'}: {reporter.tally}.")
+    _sum_up("Done" if once and not stop.is_set() else "Stopped", settings, reporter)
     if once and stop.is_set():
         raise click.exceptions.Exit(130)
+
+
+def _sum_up(how: str, settings: Settings, reporter: Reporter) -> None:
+    if settings.log_format == "text":
+        click.echo(f"{how}: {reporter.tally}.")
+    else:
+        log.info(how.lower(), extra=reporter.tally.counts())
 
 
 CHUNK = 64
@@ -302,6 +320,27 @@ def correct(images: tuple[str, ...], label: str, config: Path | None, **flags: A
         else:
             click.echo(one_line(f"{name}: {label}, lies at {printable(answer.destination)}"))
     if refused:
+        raise click.exceptions.Exit(1)
+
+
+@click.command(epilog="Example: moodsort status --config /etc/moodsort/moodsort.toml")
+@configuration.options({"inbox"})
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def status(config: Path | None, *, as_json: bool, **flags: Any) -> None:
+    """Tell whether the service of an inbox works, and how it does.
+
+    Ends with 0 if it is well, else with 1: also while it starts, or waits for a full disk.
+    """
+    from daemon import status as reports
+
+    settings = configuration.load(config, os.environ, flags)
+    health = reports.examine(settings.folders["inbox"])
+    if as_json:
+        click.echo(json.dumps(health.flat()))
+    else:
+        for name, text in reports.lines(health):
+            click.echo(f"{name:9} {one_line(text)}")
+    if not health.healthy:
         raise click.exceptions.Exit(1)
 
 

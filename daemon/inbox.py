@@ -26,6 +26,7 @@ from watchdog.events import (
 )
 
 from daemon.errors import ServiceError
+from daemon.filing import OWN_PREFIX
 from daemon.life import Life
 from daemon.settling import SettledFile, SettleTracker, regular
 from daemon.walking import Found, walk
@@ -135,6 +136,16 @@ class Inbox:
         self._rescan_seconds = rescan_seconds
 
     @property
+    def depths(self) -> dict[str, int]:
+        """Files that are watched until they are finished, that are finished, that are in work."""
+        finished = self.settled.qsize()
+        return {
+            "unfinished": len(self._tracker),
+            "finished": finished,
+            "in_work": max(0, len(self._in_flight) - finished),
+        }
+
+    @property
     def silence(self) -> float:
         """Seconds for which the thread, if it should work, has given no sign of life."""
         return self._life.silence if self._thread.is_alive() else 0.0
@@ -199,6 +210,8 @@ class Inbox:
             seen_again = self._in_flight.pop(news.path, False)
             if news.again or seen_again:
                 self._tracker.note(news.path)
+            return
+        if news.path.name.startswith(OWN_PREFIX):
             return
         self._events += 1
         if not news.path.is_relative_to(self.folder) or any(

@@ -1,9 +1,7 @@
-"""What the service says while it runs: log lines, a live line, a progress bar, a summary."""
+"""What the service says while it runs: events, a live line, a progress bar, a summary."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
 import threading
 import time
@@ -12,7 +10,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import click
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -20,7 +17,6 @@ from rich.text import Text
 
 from daemon.inbox import count_files
 from daemon.pipeline import UNSURE, Filed
-from db.text import one_line, printable
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +27,10 @@ QUIET_SECONDS = 1.0
 """After this long without work it says so at once."""
 
 FEW = 4
-"""Batches up to this size are told image by image."""
+"""Batches up to this size are told image by image,"""
+
+MANY = 20
+"""but no more than so many good images in SUMMARY_SECONDS."""
 
 RATE_SECONDS = 5.0
 """The stretch of time that the rate on the live line is about."""
@@ -39,47 +38,6 @@ RATE_SECONDS = 5.0
 COUNT_SECONDS = 0.05
 """How long the live line may count the inbox, at most each `COUNT_EVERY` seconds."""
 COUNT_EVERY = 1.0
-
-STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
-
-
-class KeyValueFormatter(logging.Formatter):
-    """One line an event: time, level, message, then key=value for what came as `extra`."""
-
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z")
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (logging's name)
-        """Values with spaces or quotes are quoted as in JSON."""
-        extras = (
-            f"{key}={_value(value)}"
-            for key, value in vars(record).items()
-            if key not in STANDARD_ATTRIBUTES
-        )
-        return " ".join([one_line(super().formatMessage(record)), *extras])
-
-
-def _value(value: object) -> str:
-    text = printable(value) if isinstance(value, Path) else str(value)
-    plain = text.isprintable() and not set(text) & set(" \"'=")
-    return text if plain and text else json.dumps(text)
-
-
-class EchoHandler(logging.Handler):
-    """Writes to what standard output is at that moment, also above a live line."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print one record; that nobody reads any more must not end the service."""
-        with contextlib.suppress(OSError):
-            click.echo(self.format(record))
-
-
-def set_up_logging(level: int) -> None:
-    """Send the service's log records from `level` on, and others' warnings, to standard output."""
-    handler = EchoHandler()
-    handler.setFormatter(KeyValueFormatter())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("daemon").setLevel(level)
 
 
 @dataclass
@@ -122,7 +80,8 @@ class Reporter:
     def __init__(self) -> None:
         self.tally = Tally()
         self._told = 0
-        self._told_at = self._filed_at = time.monotonic()
+        self._told_at = self._filed_at = self._singly_since = time.monotonic()
+        self._singly = 0
 
     def display(self) -> AbstractContextManager[object]:
         """What to show while the service runs."""
@@ -137,11 +96,11 @@ class Reporter:
         """Called by the pipeline after each batch."""
         self.tally.add(filed)
         self._filed_at = time.monotonic()
+        singly = self._may_tell_singly(len(filed))
         for one in filed:
-            if one.decision.error_code or len(filed) <= FEW:
+            if one.decision.error_code or singly:
                 _tell(one)
-        if len(filed) <= FEW:
-            self._told += len(filed)
+                self._told += 1
 
     def tick(self) -> None:
         """Called a few times a second by the service."""
@@ -157,6 +116,12 @@ class Reporter:
         """Say what is not yet said."""
         if new := self.tally.done - self._told:
             self._tell_many(new)
+
+    def _may_tell_singly(self, count: int) -> bool:
+        if self._filed_at - self._singly_since >= SUMMARY_SECONDS:
+            self._singly_since, self._singly = self._filed_at, 0
+        self._singly += count
+        return count <= FEW and self._singly <= MANY
 
     def _tell_many(self, new: int) -> None:
         rate = new / max(1e-3, self._filed_at - self._told_at)

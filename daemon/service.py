@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from contextlib import closing
@@ -13,17 +12,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from daemon import correcting, lock, pipeline, reading, task
+from daemon import correcting, lock, pipeline, reading, status, task
 from daemon.byhand import ByHand
 from daemon.errors import ServiceError
 from daemon.inbox import Inbox
-from daemon.life import Life
 from daemon.loading import Loaded, load, make_folders
 from daemon.pipeline import Folders, Pipeline
-from daemon.rates import Rates
 from daemon.reporting import Reporter
 from daemon.settings import FIXED, Settings
 from daemon.systemd import Manager
+from daemon.vitals import Vitals
 from db.engine import open_for_writing
 from db.errors import LedgerError
 from db.ledger import Ledger
@@ -33,9 +31,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 TICK_SECONDS = 0.1
-
-TELL_SECONDS = 1.0
-"""How often others are told how it goes."""
 
 
 class StoppedWhileLoading(Exception):
@@ -80,14 +75,17 @@ def serve(
             poll=settings.poll,
             once=once,
         )
-        service = _Service(inbox, reporter, manager, stop, reload, once=once)
+        vitals = Vitals(settings, inbox, reporter, manager)
+        service = _Service(inbox, reporter, manager, vitals, stop, reload, once=once)
         try:
-            service.run(settings, folders)
+            with vitals.troubles.noting():
+                service.run(settings, folders)
         except pipeline.Stopped:
             pass  # It waited for a disk or the database; the rows say where to go on.
         finally:
             manager.stopping()
             service.close()
+            status.remove(inbox.folder)
 
 
 class _Service:
@@ -98,6 +96,7 @@ class _Service:
         inbox: Inbox,
         reporter: Reporter,
         manager: Manager,
+        vitals: Vitals,
         stop: threading.Event,
         reload: Reload | None,
         *,
@@ -106,25 +105,23 @@ class _Service:
         self._inbox = inbox
         self._reporter = reporter
         self._manager = manager
+        self._vitals = vitals
         self._stop = stop
         self._reload = reload
-        self._rates = Rates()
-        self._starting = Life()
         self._once = once
         self._by_hand: ByHand | None = None
         self._followed: tuple[Folders, bool] | None = None
         self._ledger: Ledger | None = None
         self._line: Pipeline | None = None
-        self._next_feed = self._next_telling = 0.0
 
     def run(self, settings: Settings, folders: Folders) -> None:
         """Start, work, and stop."""
         opening = partial(open_for_writing, settings.database)
         self._ledger = Ledger(
-            self._attend(partial(pipeline.persist, opening, self._stop, self._starting))
+            self._attend(partial(pipeline.persist, opening, self._stop, self._vitals.starting))
         )
         resumed = self._attend(
-            partial(pipeline.recover, self._ledger, folders, self._stop, self._starting)
+            partial(pipeline.recover, self._ledger, folders, self._stop, self._vitals.starting)
         )
         resumed += self._attend(partial(correcting.recover, self._ledger, folders, self._stop))
         if resumed:
@@ -134,9 +131,11 @@ class _Service:
         self._line = self._begin(self._load(settings, folders))
         try:
             self._reporter.ready()
+            self._enter(status.WORKING)
             self._manager.ready()
             self._work(settings)
         finally:
+            self._enter(status.STOPPING)
             self._manager.stopping()
             self._attend(self._line.stop)
         _raise(self._line.failure or self._inbox.failure)
@@ -198,11 +197,17 @@ class _Service:
             on_filed=self._reporter.filed,
         )
         line.start()
+        self._vitals.now_working(loaded, line)
         return line
+
+    def _enter(self, state: str) -> None:
+        self._vitals.state = state
+        self._vitals.tell()
 
     def _reloaded(self, old: Settings, read: Callable[[], Settings]) -> Settings:
         """Go on with new settings and a new model; with the old ones if they are no good."""
         assert self._line
+        self._enter(status.RELOADING)
         self._manager.reloading()
         try:
             new = read()
@@ -218,6 +223,7 @@ class _Service:
             new = old
         else:
             self._exchange(loaded)
+        self._enter(status.WORKING)
         self._manager.ready()
         return new
 
@@ -251,30 +257,7 @@ class _Service:
     def _look_after(self, *, patience: bool = False) -> None:
         """Called a few times a second; `patience` asks that a start or a stop may take longer."""
         self._reporter.tick()
-        now = time.monotonic()
-        goes_on = self._silence() < self._manager.most_silence
-        if now >= self._next_feed and goes_on:
-            self._next_feed = now + self._manager.feed_seconds
-            self._manager.feed()
-        if now >= self._next_telling:
-            self._next_telling = now + TELL_SECONDS
-            self._rates.note(self._reporter.tally.done)
-            self._manager.status(self._summary())
-            if patience and goes_on:
-                self._manager.still_at_it()
-
-    def _silence(self) -> float:
-        if self._line is None:
-            return self._starting.silence
-        return max(self._line.silence, self._inbox.silence)
-
-    def _summary(self) -> str:
-        trouble = self._line.trouble if self._line else self._starting.trouble
-        if trouble:
-            return f"waiting: {trouble}"
-        if self._line is None:
-            return "starting"
-        return f"{self._reporter.tally}; {self._rates.over(60):.1f} images/s in the last minute"
+        self._vitals.tick(patience=patience)
 
 
 def _is_done(future: Future[T]) -> bool:

@@ -89,6 +89,11 @@ class Settings:
     poll: bool = _setting(
         False, click.BOOL, "Look through the inbox instead of watching it (network shares)."
     )
+    log_format: str = _setting(
+        "text",
+        click.Choice(["text", "json"]),
+        "How the log is written: text (key=value) or json, one line an event.",
+    )
     faces: bool = _setting(
         True,
         click.BOOL,
@@ -134,7 +139,7 @@ class Settings:
 
 NAMES = frozenset(f.name for f in fields(Settings))
 FOLDERS = ("inbox", "happy", "sad", "failed", "unsure")
-FIXED = ("inbox", "database", "recursive", "poll")
+FIXED = ("inbox", "database", "recursive", "poll", "log_format")
 """The settings that stay as they are while the service runs."""
 
 JUDGING = frozenset({"model", "faces", "faces_min_size", "faces_min_score", "faces_max_count"})
@@ -150,6 +155,7 @@ NATIVE: dict[type[click.ParamType[Any]], tuple[type, ...]] = {
     type(FOLDER): (),
     type(click.STRING): (),
     type(click.BOOL): (bool,),
+    click.Choice: (),
     click.IntRange: (int,),
     click.FloatRange: (int, float),
 }

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from daemon.pipeline import Filed
-from daemon.reporting import KeyValueFormatter, LiveReporter, Reporter
+from daemon.reporting import LiveReporter, Reporter
 from db.ledger import Decision
 
 
@@ -14,14 +14,6 @@ def filed(label: str | None, count: int = 1) -> list[Filed]:
     about = {"label": label, "probability": 0.9} if label else {"error_code": "empty"}
     decision = Decision(1, Path("/out/a.jpg"), 1, 1, None, **about)
     return [Filed(decision, Path("/in/a b.jpg"))] * count
-
-
-def test_a_line_is_time_level_message_and_pairs() -> None:
-    record = logging.makeLogRecord(
-        {"msg": "filed", "levelname": "INFO", "file": Path("/in/a b\n.jpg"), "label": "sad"}
-    )
-    line = KeyValueFormatter().format(record)
-    assert line.endswith(' INFO filed file="/in/a b\\n.jpg" label=sad')
 
 
 def test_few_images_are_told_one_by_one_and_many_together(
@@ -38,6 +30,16 @@ def test_few_images_are_told_one_by_one_and_many_together(
     reporter.close()
     assert vars(caplog.records[-1])["images"] == 30
     assert (reporter.tally.happy, reporter.tally.sad, reporter.tally.failed) == (1, 30, 1)
+
+
+def test_many_in_small_batches_are_told_together_too(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    reporter = Reporter()
+    for _ in range(200):
+        reporter.filed(filed("happy", 2))
+    assert len(caplog.records) == 20
+    reporter.close()
+    assert vars(caplog.records[-1])["images"] == 380
 
 
 def test_unsure_images_count_apart_where_there_are_any() -> None:
