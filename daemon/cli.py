@@ -156,7 +156,7 @@ def run(config: Path | None, **flags: Any) -> None:
 
 @click.command(epilog="Example: moodsort sort holiday --happy holiday-happy --sad holiday-sad")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@configuration.options(configuration.NAMES - {"inbox"})
+@configuration.options(configuration.NAMES - {"inbox", "metrics_listen"})
 def sort(folder: Path, config: Path | None, **flags: Any) -> None:
     """File all images in FOLDER, then exit.
 

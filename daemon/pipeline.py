@@ -26,6 +26,7 @@ from daemon.filing import Move, Outcome
 from daemon.identity import Identity
 from daemon.inbox import Inbox
 from daemon.life import Life
+from daemon.measures import Measure, Observe, forget, timed
 from daemon.naming import Wanted
 from daemon.reading import Read, Readers
 from daemon.settling import SettledFile, regular
@@ -119,11 +120,15 @@ class _Reading:
 
 @dataclass(frozen=True)
 class _Judged:
-    """A photo and what the model, or for a bad one the decoder, says of it."""
+    """A photo and what the model, or for a bad one the decoder, says of it.
+
+    `noticed` is when its file was first seen, by `time.monotonic`.
+    """
 
     id: int
     photo: Photo
     verdict: Verdict | ImageError
+    noticed: float
 
 
 @dataclass(frozen=True)
@@ -154,6 +159,7 @@ class Pipeline:
         max_wait_ms: int,
         unsure_below: float,
         on_filed: Callable[[Sequence[Filed]], None],
+        observe: Observe = forget,
     ) -> None:
         self.folders = folders
         self._inbox = inbox
@@ -165,6 +171,7 @@ class Pipeline:
         self._max_wait = max_wait_ms / 1000
         self._unsure_below = unsure_below
         self._on_filed = on_filed
+        self._observe = observe
         self._ending = threading.Event()  # Nothing more is taken in.
         self._stopping = threading.Event()  # Nothing more is waited for, either.
         self._claimed: queue.Queue[Sequence[_Reading] | None] = queue.Queue(BATCHES_AHEAD)
@@ -266,6 +273,8 @@ class Pipeline:
         return files
 
     def _claim(self, files: Sequence[SettledFile]) -> list[_Reading]:
+        for file in files:
+            self._observe(Measure.SETTLING, file.settled - file.noticed)
         sources = [Source(f.path, *f.identity) for f in files]
         ids = persist(partial(self._ledger.claim, sources), self._stopping, self._lives["intake"])
         claims = []
@@ -293,18 +302,18 @@ class Pipeline:
 
     def _judge(self, readings: Sequence[_Reading]) -> _Batch:
         unread: list[_Claim] = []
-        ids: list[int] = []
+        claims: list[_Claim] = []
         read: list[Read] = []
         for claim, one in self._finished(readings):
             # None, or it was changed while it waited here.
             if one is None or one.photo.identity != claim.file.identity:
                 unread.append(claim)
             else:
-                ids.append(claim.id)
+                claims.append(claim)
                 read.append(one)
         judged = [
-            _Judged(id, photo, verdict)
-            for id, (photo, verdict) in zip(ids, self._verdicts(read), strict=True)
+            _Judged(claim.id, photo, verdict, claim.file.noticed)
+            for claim, (photo, verdict) in zip(claims, self._verdicts(read), strict=True)
         ]
         return _Batch(judged, unread)
 
@@ -317,7 +326,12 @@ class Pipeline:
     def _verdicts(self, read: Sequence[Read]) -> list[tuple[Photo, Verdict | ImageError]]:
         """Each photo with what is said of it."""
         left = [one.photo for one in read if one.verdict is None]
+        begin = time.perf_counter()
         said = iter(classifier.judge(self._bundle, left))
+        share = (time.perf_counter() - begin) / max(1, len(left))
+        for one in read:
+            self._observe(Measure.DECODING, one.decoding)
+            self._observe(Measure.JUDGING, one.judging if one.verdict else share)
         return [
             (one.photo, one.verdict) if one.verdict else (one.photo.without_pixels(), next(said))
             for one in read
@@ -339,7 +353,11 @@ class Pipeline:
         decisions = self._persist(partial(self._decide, judged))
         sources = {one.id: one.photo.path for one in judged}
         moves = [self._move(decision, sources[decision.id]) for decision in decisions]
-        outcomes = carry_out(self._ledger, moves, self._stopping, self._lives["filing"])
+        with timed(self._observe, Measure.FILING):
+            outcomes = carry_out(self._ledger, moves, self._stopping, self._lives["filing"])
+        self._observe(Measure.BATCH, len(judged))
+        for one in judged:
+            self._observe(Measure.WHOLE, time.monotonic() - one.noticed)
         for id, path in sources.items():
             self._inbox.done(path, again=outcomes[id] is Outcome.GONE)
             if outcomes[id] is Outcome.STUCK:
@@ -352,7 +370,8 @@ class Pipeline:
         wanted = [self._wanted(one) for one in judged]
         chosen = naming.choose_destinations(wanted, self._ledger.taken)
         decisions = [self._decision(one, chosen[one.id]) for one in judged]
-        self._ledger.decide(decisions)
+        with timed(self._observe, Measure.COMMIT):
+            self._ledger.decide(decisions)
         return decisions
 
     def _wanted(self, one: _Judged) -> Wanted:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -39,10 +39,15 @@ STOP_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Read:
-    """A photo, and what is said of it if that is already known."""
+    """A photo, what is said of it if that is already known, and how many seconds it took.
+
+    `judging` is its share of the time that all that were judged at once took.
+    """
 
     photo: Photo
     verdict: Verdict | ImageError | None
+    decoding: float = 0.0
+    judging: float = 0.0
 
 
 ReadingWorker = Worker[Sequence[Path], list[Read | None]]
@@ -173,20 +178,21 @@ def read_files(
     view: View, bundle: Bundle | None, seconds: int, paths: Sequence[Path]
 ) -> list[Read | None]:
     """What is in some files, and what the bundle says of them; None: not settled."""
-    photos: dict[Path, Photo] = {}
+    read: dict[Path, Read] = {}
     with limited_to(seconds):
         for path in paths:
+            begin = time.perf_counter()
             with contextlib.suppress(Unsettled):
-                photos[path] = classifier.read(path, view)
-    if bundle:
+                photo = classifier.read(path, view)
+                read[path] = Read(photo, None, decoding=time.perf_counter() - begin)
+    if bundle and read:
         with limited_to(SECONDS_TO_JUDGE):
-            verdicts = classifier.judge(bundle, list(photos.values()))
-        read = {
-            path: Read(photo.without_pixels(), verdict)
-            for (path, photo), verdict in zip(photos.items(), verdicts, strict=True)
-        }
-    else:
-        read = {path: Read(photo, None) for path, photo in photos.items()}
+            begin = time.perf_counter()
+            verdicts = classifier.judge(bundle, [one.photo for one in read.values()])
+            share = (time.perf_counter() - begin) / len(read)
+        for (path, one), verdict in zip(list(read.items()), verdicts, strict=True):
+            photo = one.photo.without_pixels()
+            read[path] = replace(one, photo=photo, verdict=verdict, judging=share)
     return [read.get(path) for path in paths]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,7 +17,9 @@ from daemon.byhand import ByHand
 from daemon.errors import ServiceError
 from daemon.inbox import Inbox
 from daemon.loading import Loaded, load, make_folders
-from daemon.pipeline import Folders, Pipeline
+from daemon.measures import forget
+from daemon.metrics import Metrics
+from daemon.pipeline import Filed, Folders, Pipeline
 from daemon.reporting import Reporter
 from daemon.settings import FIXED, Settings
 from daemon.systemd import Manager
@@ -75,8 +77,10 @@ def serve(
             poll=settings.poll,
             once=once,
         )
-        vitals = Vitals(settings, inbox, reporter, manager)
-        service = _Service(inbox, reporter, manager, vitals, stop, reload, once=once)
+        serves = settings.metrics_listen and not once  # A service may run on another folder.
+        metrics = Metrics(settings.metrics_listen) if serves else None
+        vitals = Vitals(settings, inbox, reporter, manager, metrics)
+        service = _Service(inbox, reporter, manager, vitals, metrics, stop, reload, once=once)
         try:
             with vitals.troubles.noting():
                 service.run(settings, folders)
@@ -86,6 +90,8 @@ def serve(
             manager.stopping()
             service.close()
             status.remove(inbox.folder)
+            if metrics:
+                metrics.close()
 
 
 class _Service:
@@ -97,6 +103,7 @@ class _Service:
         reporter: Reporter,
         manager: Manager,
         vitals: Vitals,
+        metrics: Metrics | None,
         stop: threading.Event,
         reload: Reload | None,
         *,
@@ -106,6 +113,7 @@ class _Service:
         self._reporter = reporter
         self._manager = manager
         self._vitals = vitals
+        self._metrics = metrics
         self._stop = stop
         self._reload = reload
         self._once = once
@@ -194,11 +202,17 @@ class _Service:
             batch_size=loaded.settings.batch_size,
             max_wait_ms=loaded.settings.max_wait_ms,
             unsure_below=loaded.settings.unsure_below,
-            on_filed=self._reporter.filed,
+            on_filed=self._filed,
+            observe=self._metrics.observe if self._metrics else forget,
         )
         line.start()
         self._vitals.now_working(loaded, line)
         return line
+
+    def _filed(self, filed: Sequence[Filed]) -> None:
+        self._reporter.filed(filed)
+        if self._metrics:
+            self._metrics.filed(filed)
 
     def _enter(self, state: str) -> None:
         self._vitals.state = state

@@ -24,6 +24,34 @@ if TYPE_CHECKING:
 PREFIX = "MOODSORT_"
 CONFIG_VARIABLE = PREFIX + "CONFIG"
 
+
+class Address(click.ParamType[str]):
+    """Where to listen: HOST:PORT, [::1]:PORT, or nothing."""
+
+    name = "host:port"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        """Raises click.BadParameter for anything else."""
+        try:
+            if value:
+                host_and_port(value)
+        except ValueError:
+            self.fail(f"{value!r} is no address like 127.0.0.1:9109", param, ctx)
+        return str(value)
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """The parts of HOST:PORT.
+
+    Raises:
+        ValueError: it is no such thing.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not 0 < int(port) < 65536:
+        raise ValueError(address)
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
 FOLDER = click.Path(file_okay=False, path_type=Path)
 HOME = Path("moodsort-data")
 
@@ -94,6 +122,9 @@ class Settings:
         click.Choice(["text", "json"]),
         "How the log is written: text (key=value) or json, one line an event.",
     )
+    metrics_listen: str = _setting(
+        "", Address(), "Serve metrics for Prometheus at HOST:PORT.", shown="nowhere"
+    )
     faces: bool = _setting(
         True,
         click.BOOL,
@@ -139,7 +170,7 @@ class Settings:
 
 NAMES = frozenset(f.name for f in fields(Settings))
 FOLDERS = ("inbox", "happy", "sad", "failed", "unsure")
-FIXED = ("inbox", "database", "recursive", "poll", "log_format")
+FIXED = ("inbox", "database", "recursive", "poll", "log_format", "metrics_listen")
 """The settings that stay as they are while the service runs."""
 
 JUDGING = frozenset({"model", "faces", "faces_min_size", "faces_min_score", "faces_max_count"})
@@ -155,6 +186,7 @@ NATIVE: dict[type[click.ParamType[Any]], tuple[type, ...]] = {
     type(FOLDER): (),
     type(click.STRING): (),
     type(click.BOOL): (bool,),
+    Address: (),
     click.Choice: (),
     click.IntRange: (int,),
     click.FloatRange: (int, float),

@@ -8,7 +8,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from daemon import descent
@@ -17,16 +17,22 @@ from daemon.identity import Identity, identity
 
 @dataclass(frozen=True)
 class SettledFile:
-    """A regular file in the inbox that nobody writes to any more."""
+    """A regular file in the inbox that nobody writes to any more.
+
+    When it was first seen, and when it was found to be finished: seconds on the tracker's clock.
+    """
 
     path: Path
     identity: Identity
+    noticed: float = field(default=0.0, compare=False)
+    settled: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)
 class _Observed:
     identity: Identity
     due: float
+    noticed: float
 
 
 class SettleTracker:
@@ -76,11 +82,14 @@ class SettleTracker:
                 self._observe(path, found, self.settle_seconds)
             else:
                 del self._observed[path]
-                yield SettledFile(path, identity(found))
+                yield SettledFile(path, identity(found), known.noticed, self._clock())
 
     def _observe(self, path: Path, found: os.stat_result, wait: float) -> None:
-        due = self._clock() + wait
-        self._observed[path] = _Observed(identity(found), due)
+        now = self._clock()
+        due = now + wait
+        known = self._observed.get(path)
+        noticed = known.noticed if known else now
+        self._observed[path] = _Observed(identity(found), due, noticed)
         heapq.heappush(self._due, (due, path))
 
 

@@ -11,6 +11,7 @@ from daemon import logs, status
 from daemon.inbox import Inbox
 from daemon.life import Life
 from daemon.loading import Loaded
+from daemon.metrics import Metrics
 from daemon.pipeline import Pipeline
 from daemon.rates import Rates
 from daemon.reporting import Reporter
@@ -30,7 +31,12 @@ class Vitals:
     """Belongs to the thread that looks after all others, and is told by it what there is."""
 
     def __init__(
-        self, settings: Settings, inbox: Inbox, reporter: Reporter, manager: Manager
+        self,
+        settings: Settings,
+        inbox: Inbox,
+        reporter: Reporter,
+        manager: Manager,
+        metrics: Metrics | None,
     ) -> None:
         self.state = status.STARTING
         self.starting = Life()
@@ -40,6 +46,7 @@ class Vitals:
         self._inbox = inbox
         self._reporter = reporter
         self._manager = manager
+        self._metrics = metrics
         self._disks = _disks(settings)
         self._rates = Rates()
         self._started_at = status.now()
@@ -67,7 +74,10 @@ class Vitals:
         """Tell all who want to know."""
         self._rates.note(self._reporter.tally.done)
         self._manager.status(self._summary())
-        status.write(self._inbox.folder, self._report())
+        report = self._report()
+        status.write(self._inbox.folder, report)
+        if self._metrics:
+            self._metrics.show(report)
 
     @property
     def _silence(self) -> float:

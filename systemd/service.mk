@@ -45,9 +45,10 @@ service-files:
 	done
 	install -D -m 644 systemd/moodsort.sysusers $(SYSUSERS)
 	install -D -m 644 systemd/moodsort.tmpfiles $(TMPFILES)
-	install -d $(SHARED)/drop-ins
+	install -d $(SHARED)/drop-ins $(SHARED)/monitoring
 	install -m 644 README.md CHANGELOG.md LICENSE systemd/moodsort.toml $(SHARED)
 	install -m 644 systemd/drop-ins/*.conf $(SHARED)/drop-ins
+	install -m 644 docs/monitoring/* $(SHARED)/monitoring
 	@# Settings that are there are the operator's.
 	test -e $(SETTINGS) || { install -d -m 750 $(dir $(SETTINGS)) && \
 		sed 's|"moodsort-data/|"/var/lib/moodsort/|' systemd/moodsort.toml > $(SETTINGS) && chmod 640 $(SETTINGS); }
