@@ -24,6 +24,7 @@ from daemon import lock, naming
 from daemon.errors import InboxHeld, ServiceError
 from daemon.filing import Move, Outcome
 from daemon.identity import Identity, content_hash, identity
+from daemon.life import Life
 from daemon.naming import Wanted
 from daemon.pipeline import Folders, Stopped, carry_out, persist
 from daemon.settings import Settings
@@ -93,17 +94,19 @@ def correct(
             yield from answers
 
 
-def recover(ledger: Ledger, folders: Folders, stopping: threading.Event) -> int:
+def recover(
+    ledger: Ledger, folders: Folders, stopping: threading.Event, life: Life | None = None
+) -> int:
     """End the moves of one who corrected and was killed; gives how many files were moved.
 
     Raises:
         Stopped: `stopping` was set while a disk or the database did not take it.
     """
-    if not _begun(ledger, folders, stopping):
+    if not _begun(ledger, folders, stopping, life):
         return 0  # A destination need not be there, nor be writable, for a service to start.
     try:
         with _turn(folders, stopping):
-            return _end_moves(ledger, folders, stopping)
+            return _end_moves(ledger, folders, stopping, life)
     except ServiceError as error:
         log.warning("corrections are left for the next start: %s", error)
         return 0
@@ -114,20 +117,24 @@ def is_at_work(happy: Path) -> bool:
     return lock.is_held(happy)
 
 
-def _begun(ledger: Ledger, folders: Folders, stopping: threading.Event) -> list[Unfinished]:
+def _begun(
+    ledger: Ledger, folders: Folders, stopping: threading.Event, life: Life | None = None
+) -> list[Unfinished]:
     """Rows whose files are on their way from one of the folders to another."""
     return [
         row
-        for row in persist(ledger.correcting, stopping)
+        for row in persist(ledger.correcting, stopping, life)
         if row.destination
         and folders.root_above(row.destination)
         and folders.root_above(row.source.path)
     ]
 
 
-def _end_moves(ledger: Ledger, folders: Folders, stopping: threading.Event) -> int:
-    moves = [_move(row, folders) for row in _begun(ledger, folders, stopping)]
-    outcomes = carry_out(ledger, moves, stopping)
+def _end_moves(
+    ledger: Ledger, folders: Folders, stopping: threading.Event, life: Life | None = None
+) -> int:
+    moves = [_move(row, folders) for row in _begun(ledger, folders, stopping, life)]
+    outcomes = carry_out(ledger, moves, stopping, life)
     return sum(outcome is Outcome.DONE for outcome in outcomes.values())
 
 

@@ -131,7 +131,9 @@ class _Service:
         resumed = self._attend(
             partial(pipeline.recover, self._ledger, folders, self._stop, self._vitals.starting)
         )
-        resumed += self._attend(partial(correcting.recover, self._ledger, folders, self._stop))
+        resumed += self._attend(
+            partial(correcting.recover, self._ledger, folders, self._stop, self._vitals.starting)
+        )
         if resumed:
             log.info("finished what was interrupted", extra={"images": resumed})
         self._inbox.start()
