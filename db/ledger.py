@@ -170,13 +170,12 @@ class Ledger:
                     )
                 )
             )
-            rows: list[Image | None] = []
+            rows: list[dict[str, Any] | None] = []
             for path, source in zip(paths, sources, strict=True):
                 rows.append(None if path in held else _claimed(path, source))
                 held.add(path)
-            session.add_all(row for row in rows if row)
-            session.flush()
-            return [row.id if row else None for row in rows]
+            ids = iter(_inserted(session, [row for row in rows if row]))
+            return [next(ids) if row else None for row in rows]
 
     def taken(self, destinations: Sequence[Path]) -> set[Path]:
         """Those of the destinations that a row names already, or may name again."""
@@ -333,20 +332,28 @@ class Ledger:
             ) from error
 
 
-def _claimed(path: str, source: Source) -> Image:
+def _claimed(path: str, source: Source) -> dict[str, Any]:
     raw = os.fsencode(source.path)
-    return Image(
-        source_path=path,
-        source_path_raw=None if raw == path.encode() else raw,
-        source_mtime_ns=source.mtime_ns,
-        size_bytes=source.size_bytes,
-        state=State.CLAIMED,
-        claimed_at=_now(),
-    )
+    return {
+        "source_path": path,
+        "source_path_raw": None if raw == path.encode() else raw,
+        "source_mtime_ns": source.mtime_ns,
+        "size_bytes": source.size_bytes,
+        "state": State.CLAIMED,
+        "claimed_at": _now(),
+    }
+
+
+def _inserted(session: Session, rows: Sequence[dict[str, Any]]) -> Sequence[int]:
+    """The ids of new rows, in order; made as objects of the session they take twice the time."""
+    if not rows:
+        return []
+    insert = sa.insert(Image).returning(Image.id, sort_by_parameter_order=True)
+    return session.scalars(insert, rows).all()
 
 
 def _decided(decision: Decision, now: datetime) -> dict[str, Any]:
-    row = asdict(decision)
+    row = dict(vars(decision))
     row["destination_path"] = str(row.pop("destination"))
     row["source_mtime_ns"] = row.pop("mtime_ns")
     del row["faces"]  # They have rows of their own.
