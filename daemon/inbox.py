@@ -197,13 +197,10 @@ class Inbox:
         return min(max(0.0, upcoming - now), 0.5)
 
     def _take_news(self, wait: float) -> None:
-        try:
-            news = self._news.get(timeout=wait) if wait else self._news.get_nowait()
+        with contextlib.suppress(queue.Empty):
+            self._take(self._news.get(timeout=wait) if wait else self._news.get_nowait())
             for _ in range(MOST_TRACKED):
-                self._take(news)
-                news = self._news.get_nowait()
-        except queue.Empty:
-            pass
+                self._take(self._news.get_nowait())
 
     def _take(self, news: _Seen | _Done) -> None:
         if isinstance(news, _Done):

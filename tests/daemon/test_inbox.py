@@ -99,6 +99,26 @@ def test_an_inbox_that_was_missing_is_watched_again(inbox: Inbox) -> None:
     assert take(inbox, 1) == ["after"]
 
 
+def test_no_news_is_lost_where_much_comes_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "MOST_TRACKED", 2)  # After so much, others get their turn.
+    monkeypatch.setattr(inbox_module, "BURST", 10_000)  # No scan makes up for a loss.
+    for name in ("inbox", "outside"):
+        (tmp_path / name).mkdir()
+    files = [tmp_path / "outside" / str(n) for n in range(1_000)]
+    for file in files:
+        file.write_bytes(b"1")
+    box = Inbox(tmp_path / "inbox", settle_seconds=0.1, rescan_seconds=300, recursive=True)
+    box.start()
+    for file in files:
+        file.rename(box.folder / file.name)
+    try:
+        assert take(box, len(files)) == sorted(file.name for file in files)
+    finally:
+        box.stop()
+
+
 def test_a_folder_of_ten_thousand_files_that_is_moved_in_whole(tmp_path: Path) -> None:
     album = tmp_path / "album"
     for folder in (album, tmp_path / "inbox"):
