@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks.figures import Figure
 from benchmarks.photos import crop
 from benchmarks.service import place, service
+from benchmarks.usage import peak_memory
 
 SIZES = (1_000, 10_000, 100_000)
 NAME = "backlog"
@@ -40,9 +41,9 @@ def _drain(crops: Sequence[Path], count: int) -> tuple[float, int]:
     with place() as there:
         for i in range(count):
             shutil.copyfile(crops[i % len(crops)], there.inbox / f"{i}.jpg")
-        with service(there) as running:
+        with service(there) as pid, peak_memory(pid) as peak:
             there.wait_for(1)
             begin, already = time.perf_counter(), there.filed()
             while (done := there.filed()) < count:
                 time.sleep(0.2)  # Counting a hundred thousand files takes time of its own.
-            return (done - already) / (time.perf_counter() - begin), running.peak_bytes()
+            return (done - already) / (time.perf_counter() - begin), peak.bytes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -44,9 +45,16 @@ class Place:
         return sum(len(os.listdir(folder)) for folder in self.destinations)
 
     def wait_for(self, count: int) -> None:
-        """Return when so many are filed."""
-        while self.filed() < count:
+        """Return when so many are filed, and their rows say so."""
+        while self.filed() < count or self._recorded() < count:
             time.sleep(LOOK_SECONDS)
+
+    def _recorded(self) -> int:
+        """How many rows have reached their end."""
+        link = sqlite3.connect(self.database)
+        with contextlib.closing(link):
+            query = "SELECT count(*) FROM results WHERE state IN ('filed', 'failed')"
+            return int(link.execute(query).fetchone()[0])
 
     def stock(self, sources: Sequence[Path], count: int) -> list[Path]:
         """So many copies of the sources, in turn, ready to be moved into the inbox."""
@@ -68,27 +76,9 @@ def place() -> Iterator[Place]:
         yield there
 
 
-@dataclass(frozen=True)
-class Running:
-    """A service that runs."""
-
-    process: subprocess.Popen[bytes]
-
-    def cpu_seconds(self) -> float:
-        """Processor time that it has used (Linux)."""
-        after_name = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return sum(map(int, after_name[11:13])) / os.sysconf("SC_CLK_TCK")
-
-    def peak_bytes(self) -> int:
-        """The most memory that it has held (Linux)."""
-        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-        [peak] = [line for line in lines if line.startswith("VmHWM")]
-        return int(peak.split()[1]) * 1024
-
-
 @contextlib.contextmanager
-def service(there: Place, *options: str) -> Iterator[Running]:
-    """Start it, wait until it is ready, stop it in the end."""
+def service(there: Place, *options: str) -> Iterator[int]:
+    """Start it, wait until it is ready, stop it in the end; its process id."""
     folders = [f"--{folder.name}={folder}" for folder in (there.inbox, *there.destinations)]
     command: list[str | Path] = [
         MOODSORT,
@@ -104,6 +94,6 @@ def service(there: Place, *options: str) -> Iterator[Running]:
                 if process.poll() is not None:
                     raise SystemExit(f"The service ended: {log.read_text()}")
                 time.sleep(0.01)
-            yield Running(process)
+            yield process.pid
         finally:
             process.terminate()

@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks.figures import TRIALS, Figure
 from benchmarks.models import untrained
 from benchmarks.service import place, service
+from benchmarks.usage import cpu_seconds
 from daemon.pipeline import AT_ONCE
 from trainer import bundle
 from trainer.image import DecodedImage, decode
@@ -55,16 +56,16 @@ def _ceiling(run: Run) -> float:
 
 def _trial(model: str, seed: Path, photos: Sequence[Path]) -> Run:
     run: Run = {"naive": _naive(seed, photos)}
-    with place() as there, service(there, f"--model={model}") as running:
+    with place() as there, service(there, f"--model={model}") as pid:
         first, *rest = there.stock(photos, SERVICE_PHOTOS + 1)
         first.rename(there.inbox / first.name)
         there.wait_for(1)
-        begin, cpu = time.perf_counter(), running.cpu_seconds()
+        begin, cpu = time.perf_counter(), cpu_seconds(pid)
         for path in rest:
             path.rename(there.inbox / path.name)
         there.wait_for(SERVICE_PHOTOS + 1)
         run["service"] = SERVICE_PHOTOS / (time.perf_counter() - begin)
-        run["service ms"] = (running.cpu_seconds() - cpu) / SERVICE_PHOTOS * 1000
+        run["service ms"] = (cpu_seconds(pid) - cpu) / SERVICE_PHOTOS * 1000
     return run | _alone(model, photos)
 
 

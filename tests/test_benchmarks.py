@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +11,8 @@ from PIL import Image
 
 from benchmarks.figures import Figure, write
 from benchmarks.photos import SIZE, photos
-from tests.helpers import jpeg
+from benchmarks.usage import cpu_seconds, peak_memory
+from tests.helpers import jpeg, wait_until
 
 
 def test_what_counts_is_the_median_and_the_bar_is_told(tmp_path: Path) -> None:
@@ -39,3 +43,42 @@ def test_photos_are_given_or_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             assert image.size == SIZE
         assert 60_000 < path.stat().st_size < 200_000
     assert len(list(drawn.iterdir())) == 2
+
+
+HELD = 64 * 1024**2
+
+WORKER = f"""
+import os, time
+held = b"1" * {HELD}
+while time.process_time() < 0.5:
+    pass
+print("worked", flush=True)
+os.read(0, 1)
+"""
+
+
+@pytest.fixture
+def parent() -> Iterator[subprocess.Popen[bytes]]:
+    """A process whose child works and holds memory; a byte ends the child, another one both."""
+    code = f"""
+import os, subprocess, sys
+subprocess.run([sys.executable, "-c", {WORKER!r}])
+print("over", flush=True)
+os.read(0, 1)
+"""
+    command = [sys.executable, "-c", code]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, bufsize=0, stdin=pipe, stdout=pipe) as process:
+        yield process
+
+
+def test_what_children_of_the_service_use_is_counted(parent: subprocess.Popen[bytes]) -> None:
+    assert parent.stdin
+    assert parent.stdout
+    assert parent.stdout.readline() == b"worked\n"
+    assert cpu_seconds(parent.pid) > 0.4
+    with peak_memory(parent.pid) as peak:
+        wait_until(lambda: peak.bytes > HELD, "the memory of the child is seen")
+    parent.stdin.write(b".")
+    assert parent.stdout.readline() == b"over\n"
+    assert cpu_seconds(parent.pid) > 0.4
