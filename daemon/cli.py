@@ -126,7 +126,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-@click.command(epilog="Example: moodsort run --inbox ~/Pictures/inbox --batch-size 64")
+@click.command(epilog="Example: moodsort run --inbox ~/Pictures/inbox --batch-size 128")
 @configuration.options()
 def run(config: Path | None, **flags: Any) -> None:
     """Watch the inbox and file what comes in.
@@ -135,8 +135,8 @@ def run(config: Path | None, **flags: Any) -> None:
     folder; each gets a row in the database. Ends on Ctrl-C or SIGTERM. SIGHUP lets it read its
     settings and its model again, unless it runs on a terminal.
 
-    Every setting may also stand in a TOML file (batch_size = 64) or in the environment
-    (MOODSORT_BATCH_SIZE=64). A flag goes before the environment, that before the file.
+    Every setting may also stand in a TOML file (batch_size = 128) or in the environment
+    (MOODSORT_BATCH_SIZE=128). A flag goes before the environment, that before the file.
     """
     from daemon import reporting
     from daemon.service import Reload

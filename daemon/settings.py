@@ -95,7 +95,7 @@ class Settings:
         click.FloatRange(0, 1),
         "Images whose label is less probable than this are unsure; 0: none is.",
     )
-    batch_size: int = _setting(32, click.IntRange(1, 1024), "Most images judged at once.")
+    batch_size: int = _setting(64, click.IntRange(1, 1024), "Most images judged at once.")
     max_wait_ms: int = _setting(
         20, click.IntRange(0, 10_000), "Longest wait for a batch to fill, in milliseconds."
     )
