@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from benchmarks.alone import alone
 from benchmarks.figures import TRIALS, Figure
 from benchmarks.models import untrained
 from benchmarks.service import place, service
 from benchmarks.usage import cpu_seconds
-from daemon.pipeline import AT_ONCE
 from trainer import bundle
-from trainer.image import DecodedImage, decode
 
-CORES = os.cpu_count() or 1
-NAIVE_PHOTOS, SERVICE_PHOTOS, ALONE_PHOTOS = 40, 400, 120
+NAIVE_PHOTOS, SERVICE_PHOTOS, ALONE_PHOTOS = 40, 1_000, 128
 NAME = "throughput"
 
 Run = dict[str, float]
@@ -29,12 +25,15 @@ Run = dict[str, float]
 def measure(photos: Sequence[Path], folder: Path) -> list[Figure]:
     """Of the network of the original system, and of the shipped model with its faces."""
     seed = untrained("seed", folder / "seed")
-    return _of("seed", str(seed), seed, photos, 12) + _of("shipped", "default", seed, photos, 8)
+    trials = []
+    for _ in range(TRIALS):
+        naive = _naive(seed, photos)
+        trials.append([_trial(model, photos, naive) for model in (str(seed), bundle.SHIPPED)])
+    of_seed, of_shipped = zip(*trials, strict=True)
+    return _figures("seed", of_seed, 12) + _figures("shipped", of_shipped, 8)
 
 
-def _of(name: str, model: str, seed: Path, photos: Sequence[Path], at_least: float) -> list[Figure]:
-    runs = [_trial(model, seed, photos) for _ in range(TRIALS)]
-
+def _figures(name: str, runs: Sequence[Run], at_least: float) -> list[Figure]:
     def figure(what: str, unit: str, of: Callable[[Run], float], **bar: float) -> Figure:
         return Figure(NAME, f"{name}: {what}", unit, [of(run) for run in runs], **bar)
 
@@ -54,8 +53,8 @@ def _ceiling(run: Run) -> float:
     return 1 / (1 / run["decode"] + 1 / run["judge"])
 
 
-def _trial(model: str, seed: Path, photos: Sequence[Path]) -> Run:
-    run: Run = {"naive": _naive(seed, photos)}
+def _trial(model: str, photos: Sequence[Path], naive: float) -> Run:
+    run: Run = {"naive": naive}
     with place() as there, service(there, f"--model={model}") as pid:
         first, *rest = there.stock(photos, SERVICE_PHOTOS + 1)
         first.rename(there.inbox / first.name)
@@ -66,7 +65,14 @@ def _trial(model: str, seed: Path, photos: Sequence[Path]) -> Run:
         there.wait_for(SERVICE_PHOTOS + 1)
         run["service"] = SERVICE_PHOTOS / (time.perf_counter() - begin)
         run["service ms"] = (cpu_seconds(pid) - cpu) / SERVICE_PHOTOS * 1000
-    return run | _alone(model, photos)
+    few = [photos[i % len(photos)] for i in range(ALONE_PHOTOS)]
+    decoding, judging = alone(model, few)
+    return run | {
+        "decode": decoding.per_second,
+        "judge": judging.per_second,
+        "decode ms": decoding.core_ms,
+        "judge ms": judging.core_ms,
+    }
 
 
 def _naive(seed: Path, photos: Sequence[Path]) -> float:
@@ -80,34 +86,3 @@ def _naive(seed: Path, photos: Sequence[Path]) -> float:
             check=True,
         )
     return float(done.stdout)
-
-
-def _alone(model: str, photos: Sequence[Path]) -> Run:
-    """Images/s of decoding and of judging on all cores, and core-milliseconds of each."""
-    loaded = bundle.load(model)
-    loaded.warm()
-    data = [photos[i % len(photos)].read_bytes() for i in range(ALONE_PHOTOS)]
-    images = [decode(one, loaded.info.view) for one in data]
-    size = ALONE_PHOTOS if loaded.in_batches else AT_ONCE
-    parts = [images[i : i + size] for i in range(0, len(images), size)]
-
-    def judge(part: list[DecodedImage]) -> None:
-        loaded.classify(part)
-
-    with ThreadPoolExecutor(CORES) as pool:
-        list(pool.map(judge, parts))  # so that every thread is warm
-        decoding = _timed(lambda: list(pool.map(lambda d: decode(d, loaded.info.view), data)))
-        judging = _timed(lambda: list(pool.map(judge, parts)))
-    return {
-        "decode": ALONE_PHOTOS / decoding[0],
-        "judge": ALONE_PHOTOS / judging[0],
-        "decode ms": decoding[1] / ALONE_PHOTOS * 1000,
-        "judge ms": judging[1] / ALONE_PHOTOS * 1000,
-    }
-
-
-def _timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Seconds that passed, and of processor time."""
-    begin, cpu = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - begin, time.process_time() - cpu
