@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Container, Iterable, Iterator
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,10 +28,12 @@ from daemon.pipeline import UNSURE, Folders, Stopped, persist
 from daemon.settling import regular
 from daemon.walking import walk
 from db import queries
+from db.chunks import chunks
 from db.engine import open_for_reading
 from db.ledger import Ledger, Relocation
 from db.queries import Record
 from db.schema import State
+from db.text import is_text
 
 log = logging.getLogger(__name__)
 
@@ -135,22 +136,22 @@ class ByHand:
         """
         roots = [root for root in self._labels if self._places[root]]
         for root in roots:
-            for _ in self._rested(_chunks(self._walk(root, watch))):
+            for _ in self._rested(chunks(self._walk(root, watch), AT_ONCE)):
                 pass  # It is only watched: what happens from now on is told.
         looked_for = [root for root in roots if root not in new or not _is_empty(root)]
-        for rows in self._rested(_chunks(queries.records(engine, State.FILED))):
+        for rows in self._rested(chunks(queries.records(engine, State.FILED), AT_ONCE)):
             paths = [row.destination for row in rows if row.destination]
             self._compare(
                 engine, [p for p in paths if any(p.is_relative_to(root) for root in looked_for)]
             )
         if queries.is_any_missing(engine):
             for root in roots:
-                for found in self._rested(_chunks(self._walk(root, watch))):
+                for found in self._rested(chunks(self._walk(root, watch), AT_ONCE)):
                     self._compare(engine, found)
                     self._match(engine)
 
     def _reckon(self, engine: sa.Engine, watch: FolderWatch, touched: Iterable[Touched]) -> None:
-        for paths in _chunks(self._meant(engine, watch, touched)):
+        for paths in chunks(self._meant(engine, watch, touched), AT_ONCE):
             self._compare(engine, paths)
         self._match(engine)
 
@@ -168,7 +169,7 @@ class ByHand:
 
     def _compare(self, engine: sa.Engine, paths: Iterable[Path]) -> None:
         """Note which of the files are gone, which are back, and remember which have no row."""
-        found = {path: regular(path) for path in paths if _is_text(path)}
+        found = {path: regular(path) for path in paths if is_text(path)}
         rows = queries.at(engine, [str(path) for path in found])
         gone: dict[int, Path] = {}
         back: dict[int, Path] = {}
@@ -191,7 +192,7 @@ class ByHand:
 
     def _match(self, engine: sa.Engine) -> None:
         """Find missing files among those without a row: first by size, then by content."""
-        for some in _chunks(list(self._strangers.items())):
+        for some in chunks(list(self._strangers.items()), AT_ONCE):
             left = queries.missing(engine, {size for _, size in some})
             for path, size in some:
                 if not any(row.size_bytes == size for row in left):
@@ -268,18 +269,3 @@ def _is_empty(root: Path) -> bool:
 
 def _is_hidden(name: str) -> bool:
     return name.startswith(".")
-
-
-def _is_text(path: Path) -> bool:
-    """Whether a row could name it."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, AT_ONCE)):
-        yield chunk

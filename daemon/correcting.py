@@ -23,15 +23,15 @@ from typing import TYPE_CHECKING
 from daemon import lock, naming
 from daemon.errors import InboxHeld, ServiceError
 from daemon.filing import Move, Outcome
-from daemon.identity import Identity, content_hash, identity
+from daemon.identity import content_hash, identity
 from daemon.life import Life
 from daemon.naming import Wanted
-from daemon.pipeline import Folders, Stopped, carry_out, persist
+from daemon.pipeline import Folders, Stopped, carry_out, persist, resumed
 from daemon.settings import Settings
 from daemon.settling import regular
 from db import queries
 from db.engine import open_for_writing, reading
-from db.ledger import Correction, Ledger, Unfinished
+from db.ledger import Correction, Ledger
 from db.queries import Record
 from db.schema import State
 
@@ -119,38 +119,18 @@ def is_at_work(happy: Path) -> bool:
 
 def _begun(
     ledger: Ledger, folders: Folders, stopping: threading.Event, life: Life | None = None
-) -> list[Unfinished]:
-    """Rows whose files are on their way from one of the folders to another."""
-    return [
-        row
-        for row in persist(ledger.correcting, stopping, life)
-        if row.destination
-        and folders.root_above(row.destination)
-        and folders.root_above(row.source.path)
-    ]
+) -> list[Move]:
+    """What has been begun to be moved from one of the folders to another."""
+    rows = persist(ledger.correcting, stopping, life)
+    moves = [resumed(row, folders) for row in rows if folders.root_above(row.source.path)]
+    return [move for move in moves if move]
 
 
 def _end_moves(
     ledger: Ledger, folders: Folders, stopping: threading.Event, life: Life | None = None
 ) -> int:
-    moves = [_move(row, folders) for row in _begun(ledger, folders, stopping, life)]
-    outcomes = carry_out(ledger, moves, stopping, life)
+    outcomes = carry_out(ledger, _begun(ledger, folders, stopping, life), stopping, life)
     return sum(outcome is Outcome.DONE for outcome in outcomes.values())
-
-
-def _move(row: Unfinished, folders: Folders) -> Move:
-    assert row.destination is not None  # A correction has one from its beginning,
-    root = folders.root_above(row.destination)
-    assert root is not None  # and others are not taken up.
-    return Move(
-        id=row.id,
-        source=row.source.path,
-        destination=row.destination,
-        root=root,
-        identity=Identity(row.source.size_bytes, row.source.mtime_ns),
-        sha256=row.sha256,
-        on_mount=root in folders.mounts,
-    )
 
 
 @dataclass(frozen=True)
@@ -185,7 +165,7 @@ def _correct(
     fit = {image: _fit(rows.get(str(_resolved(image))), folders) for image in images}
     wanted = [one for one in fit.values() if isinstance(one, _Fit)]
     begun = persist(partial(_begin, ledger, folders, wanted, label), over)
-    moves = [_move(row, folders) for row in _begun(ledger, folders, over) if row.id in begun]
+    moves = [move for move in _begun(ledger, folders, over) if move.id in begun]
     outcomes = carry_out(ledger, moves, over)
     now = queries.destinations(engine, list(begun))
     answers: list[Corrected | Refused] = []

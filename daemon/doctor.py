@@ -9,9 +9,8 @@ from __future__ import annotations
 import enum
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,9 +22,11 @@ from daemon.settings import Settings
 from daemon.settling import regular
 from daemon.walking import walk
 from db import queries
+from db.chunks import chunks
 from db.engine import open_for_writing, reading
 from db.queries import Record
 from db.schema import OPEN, UNFINISHED, State
+from db.text import is_text
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -130,7 +131,7 @@ def _roots(settings: Settings) -> list[Path]:
 
 def _interrupted(engine: sa.Engine) -> Iterator[Finding]:
     """Rows between states on which no service works."""
-    for rows in _chunks(queries.records(engine, *UNFINISHED)):
+    for rows in chunks(queries.records(engine, *UNFINISHED), AT_ONCE):
         idle = [row for row in rows if not _is_at_work_on(row.source)]
         # A service that ended since the rows were read has closed them, or left them for good.
         now = queries.states(engine, [row.id for row in idle])
@@ -143,7 +144,7 @@ def _interrupted(engine: sa.Engine) -> Iterator[Finding]:
 
 def _half_corrected(engine: sa.Engine, happy: Path) -> Iterator[Finding]:
     """Rows that nobody goes on to correct."""
-    for rows in _chunks(queries.records(engine, State.CORRECTING)):
+    for rows in chunks(queries.records(engine, State.CORRECTING), AT_ONCE):
         if correcting.is_at_work(happy):
             return
         now = queries.states(engine, [row.id for row in rows])
@@ -189,7 +190,7 @@ def _unknown(engine: sa.Engine, root: Path, database: str) -> Iterator[Finding]:
         if not isinstance(error, FileNotFoundError):
             unlistable.append(folder)
 
-    for chunk in _chunks(walk(root, on_error=note)):
+    for chunk in chunks(walk(root, on_error=note), AT_ONCE):
         paths = [found.path for found in chunk]
         yield from _orphans(engine, [path for path in paths if not _is_apart(path, kept)])
         yield from _leftovers(engine, paths)
@@ -203,7 +204,7 @@ def _is_apart(path: Path, database: str) -> bool:
 
 
 def _orphans(engine: sa.Engine, paths: Sequence[Path]) -> Iterator[Finding]:
-    known = queries.named(engine, [str(path) for path in paths if _is_text(path)])
+    known = queries.named(engine, [str(path) for path in paths if is_text(path)])
     for path in paths:
         # A service may have taken back, since it was listed, what was changed under its hands.
         if str(path) not in known and os.path.lexists(path):
@@ -216,15 +217,6 @@ def _leftovers(engine: sa.Engine, paths: Sequence[Path]) -> Iterator[Finding]:
     for path, id in rests.items():
         if states.get(id) not in OPEN and os.path.lexists(path):
             yield Finding(Problem.LEFTOVER, path, id)
-
-
-def _is_text(path: Path) -> bool:
-    """Whether a database takes it, as it does all that the service files."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _recover(engine: sa.Engine, settings: Settings) -> Iterator[Repair]:
@@ -247,7 +239,7 @@ def _recover(engine: sa.Engine, settings: Settings) -> Iterator[Repair]:
         failure = stopped.__cause__
     finally:
         ledger.close()
-    for chunk in _chunks([*rows, *half]):
+    for chunk in chunks([*rows, *half], AT_ONCE):
         yield from _recovered(engine, chunk)
     if failure:
         raise ServiceError(f"Not everything could be repaired: {failure}.")
@@ -263,9 +255,3 @@ def _recovered(engine: sa.Engine, rows: Sequence[Unfinished]) -> Iterator[Repair
             yield Repair(done, path, row.id)
         elif now[row.id] not in OPEN:
             yield Repair("filed", path, row.id)
-
-
-def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, AT_ONCE)):
-        yield chunk

@@ -495,7 +495,7 @@ def recover(
     moves: list[Move] = []
     to_be_judged: list[int] = []
     for row in rows:
-        if move := _resumed(row, folders):
+        if move := resumed(row, folders):
             moves.append(move)
         elif row.destination is None or _is_to_be_judged_anew(row):
             to_be_judged.append(row.id)
@@ -507,7 +507,7 @@ def recover(
     return sum(outcome is Outcome.DONE for outcome in outcomes.values())
 
 
-def _resumed(row: Unfinished, folders: Folders) -> Move | None:
+def resumed(row: Unfinished, folders: Folders) -> Move | None:
     """The move that was decided; None if none was, or one to a folder that is not configured."""
     if row.destination is None:
         return None

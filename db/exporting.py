@@ -8,12 +8,12 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from db.chunks import chunks
 from db.errors import ExportError
 from db.printing import plain
 from db.queries import COLUMNS
@@ -108,7 +108,7 @@ def _write_parquet(rows: Iterable[Row], file: Path) -> None:
         ) from None
     schema = pyarrow.schema([(name, _arrow_type(results.c[name].type)) for name in COLUMNS])
     with pyarrow.parquet.ParquetWriter(file, schema) as writer:
-        for chunk in _chunks(rows):
+        for chunk in chunks(rows, AT_ONCE):
             writer.write_table(pyarrow.Table.from_pylist(chunk, schema))
 
 
@@ -132,9 +132,3 @@ WRITERS: dict[str, Callable[[Iterable[Row], Path], None]] = {
 
 def _cells(row: Row) -> list[Any]:
     return [plain(row[name]) for name in COLUMNS]
-
-
-def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    iterator = iter(rows)
-    for first in iterator:
-        yield list(islice(chain([first], iterator), AT_ONCE))

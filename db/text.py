@@ -19,3 +19,12 @@ def original(text: str, raw: bytes | None) -> Path:
 def printable(path: Path) -> str:
     r"""A path as text that every database stores; bytes that are no UTF-8 become `\xNN`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def is_text(path: Path) -> bool:
+    """Whether a database takes it as it is."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
