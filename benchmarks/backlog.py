@@ -14,7 +14,8 @@ from benchmarks.service import LOOK_SECONDS, Place, place, service
 from benchmarks.usage import peak_memory
 
 FEW, MORE, MANY = 1_000, 10_000, 100_000
-ROUNDS = (FEW,) * TRIALS + (MORE, MANY) + (FEW,) * TRIALS
+AROUND = (FEW,) * (TRIALS // 2 + 1)
+ROUNDS = (*AROUND, MORE, MANY, *AROUND)
 """The many take minutes, and are measured once, amid the few."""
 NAME = "backlog"
 
