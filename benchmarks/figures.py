@@ -51,8 +51,8 @@ class Figure:
         return f"{wanted}: {'holds' if self.holds else 'FAILS'}"
 
 
-def machine() -> dict[str, str]:
-    """What the figures are of."""
+def machine(busy: Sequence[float]) -> dict[str, str]:
+    """What the figures are of; `busy`: percent of the processor that others used, at times."""
     return {
         "measured": datetime.now(UTC).isoformat(timespec="minutes"),
         "processor": f"{_processor()}, {os.cpu_count()} cores",
@@ -60,6 +60,8 @@ def machine() -> dict[str, str]:
         "libraries": ", ".join(
             f"{name} {version(name)}" for name in ("tensorflow", "ai-edge-litert", "pillow")
         ),
+        "others": f"before each benchmark other programs kept the processor busy to "
+        f"{min(busy):.0f} to {max(busy):.0f} %",
     }
 
 
@@ -72,9 +74,12 @@ def _processor() -> str:
     return names[0] if names else platform.processor()
 
 
-def write(figures: Sequence[Figure], folder: Path) -> str:
-    """Put RESULTS.md and results.json into the folder; the Markdown text comes back."""
-    about = machine()
+def write(figures: Sequence[Figure], folder: Path, busy: Sequence[float]) -> str:
+    """Put RESULTS.md and results.json into the folder; the Markdown text comes back.
+
+    `busy`: see `machine`.
+    """
+    about = machine(busy)
     rows = [asdict(figure) | {"value": figure.value, "holds": figure.holds} for figure in figures]
     text = json.dumps({"machine": about, "figures": rows}, indent=1)
     (folder / "results.json").write_text(f"{text}\n")

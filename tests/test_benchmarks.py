@@ -21,8 +21,9 @@ def test_what_counts_is_the_median_and_the_bar_is_told(tmp_path: Path) -> None:
         Figure("speed", "wait", "ms", [7.0], at_most=8.0),
         Figure("speed", "memory", "MB", [5.0, 6.0]),
     ]
-    page = write(figures, tmp_path)
+    page = write(figures, tmp_path, [12.4, 3.0, 96.0])
     assert (tmp_path / "RESULTS.md").read_text() == page
+    assert "other programs kept the processor busy to 3 to 96 %" in page
     assert "| speed | service | 2 | 1 | 3 | images/s | >= 2.5: FAILS |" in page
     assert "| speed | wait | 7 |  |  | ms | <= 8: holds |" in page
     rows = json.loads((tmp_path / "results.json").read_text())["figures"]
