@@ -91,7 +91,9 @@ def write(figures: Sequence[Figure], folder: Path, busy: Sequence[float]) -> str
 def _page(about: dict[str, str], figures: Sequence[Figure]) -> str:
     lines = ["# What the benchmarks gave", ""]
     lines += [f"- {name}: {text}" for name, text in about.items()]
-    lines += [f"- each figure is the median of {TRIALS} or more runs, where it has a range", ""]
+    lines += [f"- each figure is the median of {TRIALS} or more runs, where it has a range"]
+    lines += ["- where a ratio has a wide range, something else was busy: its bar is undecided"]
+    lines += [""]
     lines += ["| benchmark | what | median | from | to | unit | bar |"]
     lines += ["|---|---|---|---|---|---|---|"]
     for figure in figures:
