@@ -193,6 +193,8 @@ def _decode(
 def merge(views: Sequence[Found]) -> Found:
     """Each face of a photo once, as the mean of what was found of it, weighted by the scores."""
     boxes, eyes, scores = _joined(views)
+    if len(scores) < 2:  # as in most views
+        return Found(boxes, eyes, scores)
     left = np.ones(len(scores), bool)
     same = _overlaps(boxes) > SAME_FACE
     faces: list[Found] = []
@@ -203,7 +205,7 @@ def merge(views: Sequence[Found]) -> Found:
             weights = scores[members] / scores[members].sum()
             box, eye = weights @ boxes[members], weights @ eyes[members].reshape(-1, 4)
             faces.append(Found(box[None], eye.reshape(1, 2, 2), scores[[surest]]))
-    return Found(*_joined(faces)) if faces else views[0]
+    return Found(*_joined(faces))
 
 
 def _joined(
