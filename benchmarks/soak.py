@@ -23,6 +23,7 @@ import click
 
 from benchmarks.photos import photos as find_photos
 from benchmarks.service import Place, place, service
+from benchmarks.usage import descriptors, memory
 from daemon import status
 
 AHEAD = 300
@@ -52,8 +53,8 @@ def main(minutes: float, photos: Path | None) -> None:
     """Run the service at its highest rate; end with 1 if it grows."""
     with tempfile.TemporaryDirectory(prefix="moodsort-soak-") as drawn, place() as there:
         sources = find_photos(photos, Path(drawn))
-        with service(there), _fed(there, sources):
-            samples = list(_samples(there, minutes * 60))
+        with service(there) as pid, _fed(there, sources):
+            samples = list(_samples(pid, minutes * 60))
             report = status.examine(there.inbox).report
     warm = samples[len(samples) // 5 :]
     first, last = warm[: len(warm) // 3], warm[-(len(warm) // 3) :]
@@ -68,33 +69,11 @@ def main(minutes: float, photos: Path | None) -> None:
     sys.exit(growth >= MOST_GROWTH or opened[1] > opened[0])
 
 
-def _samples(there: Place, seconds: float) -> Iterator[Sample]:
-    report = status.examine(there.inbox).report
-    assert report
+def _samples(pid: int, seconds: float) -> Iterator[Sample]:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         time.sleep(SAMPLE_SECONDS)
-        tree = list(_tree(report.pid))
-        yield Sample(sum(map(_proportional_bytes, tree)), sum(map(_descriptors, tree)))
-
-
-def _tree(pid: int) -> Iterator[int]:
-    """A process and all that it has started."""
-    yield pid
-    with contextlib.suppress(FileNotFoundError):
-        for children in Path(f"/proc/{pid}/task").glob("*/children"):
-            for child in children.read_text().split():
-                yield from _tree(int(child))
-
-
-def _proportional_bytes(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    [pss] = [line for line in lines if line.startswith("Pss:")]
-    return int(pss.split()[1]) * 1024
-
-
-def _descriptors(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
+        yield Sample(memory(pid), descriptors(pid))
 
 
 @contextlib.contextmanager

@@ -32,15 +32,12 @@ class Peak:
 
 @contextlib.contextmanager
 def peak_memory(pid: int) -> Iterator[Peak]:
-    """The most that the process and its descendants hold together meanwhile, by samples (Linux).
-
-    A page that several of them share counts once: what is added up is the proportional set size.
-    """
+    """The most that the process and its descendants hold together meanwhile, by samples."""
     peak, ended = Peak(), threading.Event()
 
     def watch() -> None:
         while True:
-            peak.bytes = max(peak.bytes, _memory(pid))
+            peak.bytes = max(peak.bytes, memory(pid))
             if ended.wait(SAMPLE_SECONDS):
                 return
 
@@ -53,11 +50,24 @@ def peak_memory(pid: int) -> Iterator[Peak]:
         thread.join()
 
 
-def _memory(pid: int) -> int:
+def memory(pid: int) -> int:
+    """Bytes that the process and its descendants hold together now (Linux).
+
+    A page that several of them share counts once: what is added up is the proportional set size.
+    """
     total = 0
     for process in _tree(pid):
         with contextlib.suppress(psutil.NoSuchProcess):
             total += process.memory_full_info().pss
+    return total
+
+
+def descriptors(pid: int) -> int:
+    """How many the process and its descendants have open now."""
+    total = 0
+    for process in _tree(pid):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += process.num_fds()
     return total
 
 
