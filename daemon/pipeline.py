@@ -233,16 +233,11 @@ class Pipeline:
         """A stage that fails ends the service, visibly; its rows are finished at the next start."""
         try:
             stage()
-        except Stopped:
-            self._broken.set()
-            self._stopping.set()
-        except LedgerError as error:
-            self.failure = error
-            self._broken.set()
-            self._stopping.set()
         except BaseException as error:
-            log.exception("a stage of the pipeline failed")
-            self.failure = error
+            if not isinstance(error, Stopped):
+                self.failure = error
+                if not isinstance(error, LedgerError):  # That one says what to do.
+                    log.exception("a stage of the pipeline failed")
             self._broken.set()
             self._stopping.set()
         finally:

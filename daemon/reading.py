@@ -181,15 +181,15 @@ def read_files(
     read: dict[Path, Read] = {}
     with limited_to(seconds):
         for path in paths:
-            begin = time.perf_counter()
+            since = time.perf_counter()
             with contextlib.suppress(Unsettled):
                 photo = classifier.read(path, view)
-                read[path] = Read(photo, None, decoding=time.perf_counter() - begin)
+                read[path] = Read(photo, None, decoding=time.perf_counter() - since)
     if bundle and read:
         with limited_to(SECONDS_TO_JUDGE):
-            begin = time.perf_counter()
+            since = time.perf_counter()
             verdicts = classifier.judge(bundle, [one.photo for one in read.values()])
-            share = (time.perf_counter() - begin) / len(read)
+            share = (time.perf_counter() - since) / len(read)
         for (path, one), verdict in zip(list(read.items()), verdicts, strict=True):
             photo = one.photo.without_pixels()
             read[path] = replace(one, photo=photo, verdict=verdict, judging=share)
