@@ -38,8 +38,8 @@ def make_folders(settings: Settings, working: Settings | None = None) -> Folders
     Raises:
         ServiceError: one cannot be made.
     """
-    known = _used_folders(working).values() if working else ()
-    for name, place in _used_folders(settings).items():
+    known = working.used_folders.values() if working else ()
+    for name, place in settings.used_folders.items():
         if place in known:
             continue
         folder: Path = getattr(settings, name)  # If it is a link to nowhere, nothing is made there.
@@ -48,13 +48,6 @@ def make_folders(settings: Settings, working: Settings | None = None) -> Folders
         except OSError as error:
             raise ServiceError(f"The folder {folder} cannot be made: {error.strerror}.") from None
     return Folders.of(settings.folders)
-
-
-def _used_folders(settings: Settings) -> dict[str, Path]:
-    folders = settings.folders
-    return {
-        name: place for name, place in folders.items() if name != "unsure" or settings.unsure_below
-    }
 
 
 def load(settings: Settings, folders: Folders, ledger: Ledger, stop: threading.Event) -> Loaded:

@@ -156,6 +156,14 @@ class Settings:
         return {name: Path(getattr(self, name)).resolve() for name in FOLDERS}
 
     @property
+    def used_folders(self) -> dict[str, Path]:
+        """The same without `unsure`, where nothing is: that may be anywhere."""
+        folders = self.folders
+        if not self.unsure_below:
+            del folders["unsure"]
+        return folders
+
+    @property
     def face_limits(self) -> FaceLimits:
         """Which faces count, as the trainer takes it."""
         from trainer.faces import FaceLimits
@@ -309,9 +317,7 @@ def _anchor(name: str, value: Any, folder: Path) -> Any:
 
 def _require_apart(settings: Settings) -> None:
     """Files must not go in circles: no folder twice, nothing that is written inside the inbox."""
-    folders = settings.folders
-    if not settings.unsure_below:
-        del folders["unsure"]  # It is not used.
+    folders = settings.used_folders
     for one, other in combinations(folders, 2):
         if folders[one] == folders[other]:
             raise SettingsError(f"{one} and {other} are the same folder, {folders[one]}.")

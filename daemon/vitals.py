@@ -119,9 +119,7 @@ class Vitals:
 
 def _disks(settings: Settings) -> dict[str, Path]:
     """The folders whose disks may fill up."""
-    folders = settings.folders
-    if not settings.unsure_below:
-        del folders["unsure"]
+    folders = settings.used_folders
     if "://" not in settings.database:
         folders["database"] = Path(settings.database).resolve().parent
     return folders
