@@ -16,6 +16,7 @@ from typing import Any
 
 from daemon import lock
 from daemon.filing import OWN_PREFIX
+from db.text import local, utc
 
 STATUS_FILE = f"{OWN_PREFIX}status.json"
 DRAFT = f"{STATUS_FILE}.part"
@@ -85,7 +86,7 @@ class Health:
 
 def now() -> str:
     """The time as reports have it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return utc(datetime.now(UTC))
 
 
 def write(inbox: Path, report: Report) -> None:
@@ -135,7 +136,7 @@ def lines(health: Health) -> Iterator[tuple[str, str]]:
 
 
 def _local(moment: str) -> str:
-    return f"{datetime.fromisoformat(moment).astimezone():%Y-%m-%d %H:%M:%S}"
+    return local(datetime.fromisoformat(moment))
 
 
 def _reasons(running: bool, report: Report | None) -> list[str]:

@@ -6,13 +6,13 @@ import csv
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from db.text import one_line
+from db.text import local, one_line, utc
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -136,22 +136,18 @@ def print_groups(title: str, groups: Sequence[Group]) -> None:
 
 def plain(value: Any) -> Any:
     """As JSON and CSV take it: times in UTC, ISO 8601."""
-    if isinstance(value, datetime):
-        text = value.astimezone(UTC).isoformat(timespec="milliseconds")
-        return text.replace("+00:00", "Z")
-    return value
-
-
-def local(moment: datetime | None) -> str:
-    """A time as people here have it."""
-    return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+    return utc(value) if isinstance(value, datetime) else value
 
 
 def _cells(row: dict[str, Any], *, faces: bool) -> list[str]:
     probability = "" if row["probability"] is None else f"{row['probability']:.3f}"
-    cells = [str(row["id"]), local(row["decided_at"]), row["state"], _said(row), probability]
+    cells = [str(row["id"]), _told(row["decided_at"]), row["state"], _said(row), probability]
     path = _near(row["destination_path"] or row["source_path"])
     return [*cells, *([_counted(row)] if faces else []), path]
+
+
+def _told(moment: datetime | None) -> str:
+    return local(moment) if moment else ""
 
 
 def _said(row: dict[str, Any]) -> str:

@@ -1,8 +1,9 @@
-"""Names from the outside world, made safe to store and to show."""
+"""Names from the outside world, made safe to store and to show; and times."""
 
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 
@@ -28,3 +29,13 @@ def is_text(path: Path) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def utc(moment: datetime) -> str:
+    """A time as programs take it: in UTC, ISO 8601."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def local(moment: datetime) -> str:
+    """A time as people here have it."""
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
