@@ -10,14 +10,15 @@ LONGEST_SECONDS = 15 * 60
 
 
 class Rates:
-    """Keeps how many images were done, about once a second."""
+    """Keeps how many images were done, each time that it is told."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, done: int = 0) -> None:
+        """`done` are those of before, which do not count."""
         self._clock = clock
-        self._noted = deque([(clock(), 0)])
+        self._noted = deque([(clock(), done)])
 
     def note(self, done: int) -> None:
-        """So many are done since the start."""
+        """So many are done by now."""
         now = self._clock()
         self._noted.append((now, done))
         while now - self._noted[1][0] >= LONGEST_SECONDS:

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from daemon.inbox import count_files
 from daemon.pipeline import UNSURE, Filed
+from daemon.rates import Rates
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +157,7 @@ class LiveReporter(Reporter):
         self._counted: int | None = 0
         self._counted_at = 0.0
         self._done_then = 0
-        self._recent = [(self.tally.began, 0)]
+        self._rates = Rates()
 
     def display(self) -> AbstractContextManager[object]:
         """The live line."""
@@ -166,17 +167,18 @@ class LiveReporter(Reporter):
         """From now on there is something to tell."""
         super().ready()
         self._ready = True
-        self._recent = [(time.monotonic(), self.tally.done)]
+        self._rates = Rates(done=self.tally.done)
 
     def _line(self) -> Text:
         now = time.monotonic()
         waiting = self._waiting(now)
         if not self._ready:
             return Text(f"waiting {waiting} | loading the model")
+        self._rates.note(self.tally.done)
         counts = " | ".join(f"{name} {count:,}" for name, count in self.tally.counts().items())
         return Text(
             f"waiting {waiting} | done {self.tally.done:,} | "
-            f"{self._rate(now):.1f} images/s | {counts}"
+            f"{self._rates.over(RATE_SECONDS):.1f} images/s | {counts}"
         )
 
     def _waiting(self, now: float) -> str:
@@ -190,13 +192,6 @@ class LiveReporter(Reporter):
         if self._counted is None:
             return "many"
         return f"{max(0, self._counted + self._done_then - self.tally.done):,}"
-
-    def _rate(self, now: float) -> float:
-        self._recent.append((now, self.tally.done))
-        while len(self._recent) > 2 and now - self._recent[0][0] > RATE_SECONDS:
-            self._recent.pop(0)
-        (since, before), (_, done) = self._recent[0], self._recent[-1]
-        return (done - before) / max(1e-3, now - since)
 
 
 class ProgressReporter(Reporter):
