@@ -12,7 +12,7 @@ from pathlib import Path
 
 from daemon import descent
 from daemon.identity import Identity, identity
-from daemon.settling import is_being_written, regular
+from daemon.settling import has_writer, regular
 from trainer.bundle import Bundle, Verdict
 from trainer.errors import ImageError
 from trainer.image import DecodedImage, View, decode
@@ -80,7 +80,7 @@ def _examine(path: Path, decoded: Callable[[bytes], DecodedImage]) -> Photo:
         return _unreadable(path, error)
     try:
         before = os.fstat(descriptor)
-        if not stat.S_ISREG(before.st_mode) or is_being_written(path):
+        if not stat.S_ISREG(before.st_mode) or has_writer(descriptor):
             raise Unsettled
         digest, outcome = _read(descriptor, before.st_size, decoded)
         after = os.fstat(descriptor)

@@ -103,7 +103,19 @@ def regular(path: Path) -> os.stat_result | None:
 
 
 def is_being_written(path: Path) -> bool:
-    """Whether a process has the file open for writing; False where the system cannot tell.
+    """Whether a process has the file open for writing; False where the system cannot tell."""
+    try:
+        descriptor = descent.open_file(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return has_writer(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def has_writer(descriptor: int) -> bool:
+    """The same of a file that is open here for reading.
 
     Linux grants a read lease (fcntl(2), F_SETLEASE) only on a file that nobody has open for
     writing. It is given back at once. The system cannot tell for files of other users, nor on
@@ -112,16 +124,10 @@ def is_being_written(path: Path) -> bool:
     if not hasattr(fcntl, "F_SETLEASE"):
         return False
     try:
-        descriptor = descent.open_file(path, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except BlockingIOError:
         return True
     except OSError:
         return False
-    finally:
-        os.close(descriptor)
     return False
