@@ -22,7 +22,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from db.errors import LedgerError, LedgerUnavailable
-from db.schema import UNFINISHED, Face, Image, Model, State
+from db.schema import UNFINISHED, Face, Image, Model, State, names_held
 from db.text import original, printable
 
 
@@ -183,12 +183,7 @@ class Ledger:
         if not names:
             return set()
         with self._transaction() as session:
-            return {
-                Path(name)
-                for column in (Image.destination_path, Image.moved_from)
-                for name in session.scalars(sa.select(column).where(column.in_(names)))
-                if name
-            }
+            return {Path(name) for name in session.scalars(names_held(names))}
 
     def decide(self, decisions: Sequence[Decision]) -> None:
         """Store decisions with their faces, before any file is moved.
@@ -292,12 +287,11 @@ class Ledger:
 
     def relocate(self, moved: Relocation) -> bool:
         """Store where a person has moved a file; False if the row is changed or the name taken."""
-        place: dict[str, Any] = {"destination_path": str(moved.destination), "missing_since": None}
-        said = {"corrected_label": moved.label, "corrected_at": _now()} if moved.label else {}
         name = str(moved.destination)
+        place: dict[str, Any] = {"destination_path": name, "missing_since": None}
+        said = {"corrected_label": moved.label, "corrected_at": _now()} if moved.label else {}
         with self._transaction() as session:
-            is_named = sa.or_(Image.destination_path == name, Image.moved_from == name)
-            if session.scalar(sa.select(Image.id).where(is_named)) is not None:
+            if session.scalar(names_held([name])) is not None:
                 return False
             changed = session.execute(
                 sa.update(Image)

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db.schema import UNFINISHED, Face, Image, State, results
+from db.schema import UNFINISHED, Face, Image, State, names_held, results
 from db.terms import Order
 from db.text import original
 
@@ -189,12 +189,7 @@ def states(engine: sa.Engine, ids: Sequence[int]) -> dict[int, State]:
 def named(engine: sa.Engine, destinations: Sequence[str]) -> set[str]:
     """Those of the destinations that rows name, or did before a correction that goes on."""
     with engine.connect() as connection:
-        return {
-            name
-            for column in (Image.destination_path, Image.moved_from)
-            for name in connection.scalars(sa.select(column).where(column.in_(destinations)))
-            if name is not None
-        }
+        return set(connection.scalars(names_held(destinations)))
 
 
 def at(engine: sa.Engine, destinations: Sequence[str]) -> dict[str, Record]:

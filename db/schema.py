@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -179,6 +180,17 @@ class Face(Base):
     p_sad: Mapped[float]
 
     __table_args__ = (sa.Index("faces_by_image", "image_id"),)
+
+
+def names_held(among: Sequence[str]) -> sa.CompoundSelect[str]:
+    """Those of the paths at which a row has its file, or had it before a correction that goes on.
+
+    A correction that is given back needs the second again.
+    """
+    return sa.union_all(
+        sa.select(Image.destination_path).where(Image.destination_path.in_(among)),
+        sa.select(Image.moved_from).where(Image.moved_from.in_(among)),
+    )
 
 
 results = sa.table(
