@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shlex
+import stat
 import sys
 import threading
 import warnings
@@ -194,6 +195,7 @@ def _serve(
     from daemon import loading, logs, service, signals
 
     stop = threading.Event()
+    os.umask(os.umask(0) | stat.S_IWOTH)  # Nothing that it makes is for everybody to write to.
     logs.set_up(logging.WARNING if _on_terminal() else logging.INFO, settings.log_format)
     with signals.heeded(stop, reload.asked if reload else None):
         folders = loading.make_folders(settings)

@@ -314,6 +314,20 @@ def test_sort_files_what_lies_there_and_exits(place: Place) -> None:
     assert [p for p in place.inbox.iterdir() if p.is_file()] == []
 
 
+def test_nothing_that_it_makes_may_be_written_by_everybody(place: Place) -> None:
+    (place.inbox / "deep").mkdir()
+    (place.inbox / "deep" / "a.jpg").write_bytes(jpeg())
+    home = place.root / "new" / "folders"
+    folders = [f"--{name}={home / name}" for name in ("happy", "sad", "failed")]
+    database = f"--database={place.root / 'other' / 'new' / 'moodsort.db'}"
+    done = moodsort("sort", place.inbox, *folders, database, umask=0)
+    assert done.returncode == 0, done.stderr
+    made = [path for top in ("new", "other") for path in (place.root / top).rglob("*")]
+    made += [place.root / "new", place.root / "other"]
+    assert home / "happy" / "deep" / "a.jpg" in made
+    assert [path for path in made if path.stat().st_mode & 0o002] == []
+
+
 def test_sort_that_cannot_work_says_so(place: Place) -> None:
     assert moodsort("sort", place.root / "none").returncode == 2
     done = moodsort("sort", place.inbox, "--happy", place.inbox / "happy")
