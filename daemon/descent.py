@@ -13,6 +13,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -22,6 +23,47 @@ NEW_FOLDER = 0o775
 
 RENAME_NOREPLACE = 1
 """For renameat2(2), which Python does not offer."""
+
+MOST_KEPT = 64
+"""Folders that are kept open at a time; a process may often have but 1,024 files open."""
+
+
+@contextmanager
+def keeping() -> Iterator[None]:
+    """Within, and on this thread, each folder is walked to but once: for some files at a time.
+
+    What is done to a path is then done in the folder that was there when it was first walked to.
+    """
+    kept = _Kept()
+    token = _kept.set(kept)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+        kept.close()
+
+
+class _Kept:
+    """Descriptors of folders, the one used last at the end."""
+
+    def __init__(self) -> None:
+        self._open: dict[Path, int] = {}
+
+    def descriptor(self, folder: Path, make_below: Path | None) -> int:
+        descriptor = self._open.pop(folder, None)
+        if descriptor is None:
+            descriptor = _descend(folder, make_below)
+        self._open[folder] = descriptor
+        if len(self._open) > MOST_KEPT:
+            os.close(self._open.pop(next(iter(self._open))))
+        return descriptor
+
+    def close(self) -> None:
+        for descriptor in self._open.values():
+            os.close(descriptor)
+
+
+_kept: ContextVar[_Kept | None] = ContextVar("_kept", default=None)
 
 
 @contextmanager
@@ -35,14 +77,16 @@ def opened(folder: Path, *, make_below: Path | None = None) -> Iterator[int]:
         NotADirectoryError: a file or a link is on the way, or `..`.
         OSError: it may not be entered or made.
     """
+    kept = _kept.get()
     try:
-        descriptor = _descend(folder, make_below)
+        descriptor = kept.descriptor(folder, make_below) if kept else _descend(folder, make_below)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(folder)) from None
     try:
         yield descriptor
     finally:
-        os.close(descriptor)
+        if not kept:
+            os.close(descriptor)
 
 
 @contextmanager
@@ -125,6 +169,25 @@ def sync(folder: Path) -> None:
     """Make the names in a folder durable."""
     with listed(folder) as descriptor:
         os.fsync(descriptor)
+
+
+def require_unmoved(folder: Path) -> None:
+    """Unless the folder that is kept open is still the one that the path leads to.
+
+    Raises:
+        FileNotFoundError: it was moved away or removed since it was walked to.
+    """
+    with opened(folder) as descriptor:
+        kept = os.fstat(descriptor)
+    try:
+        descriptor = _descend(folder, None)
+    except (FileNotFoundError, NotADirectoryError):
+        now = None
+    else:
+        now = os.fstat(descriptor)
+        os.close(descriptor)
+    if now is None or not os.path.samestat(kept, now):
+        raise FileNotFoundError(errno.ENOENT, "The folder was moved away", str(folder))
 
 
 def _descend(folder: Path, make_below: Path | None) -> int:

@@ -85,12 +85,20 @@ def place(moves: Sequence[Move]) -> dict[int, Outcome]:
         OSError: a destination cannot be written (full, missing, read-only, …); moves not yet
             made are then still to be made.
     """
+    with descent.keeping():
+        return _place(moves)
+
+
+def _place(moves: Sequence[Move]) -> dict[int, Outcome]:
     appeared = {move.id: _appear(move) for move in moves}
     outcomes = {id: one.outcome for id, one in appeared.items()}
     done = [move for move in moves if outcomes[move.id] is Outcome.DONE]
-    _sync_folders(folder for move in done for folder in _made_for(move))
+    made = {folder for move in done for folder in _made_for(move)}
+    _sync_folders(made)
+    for folder in made:
+        descent.require_unmoved(folder)
     outcomes |= {move.id: _disappear(move, appeared[move.id].source) for move in done}
-    _sync_folders(move.source.parent for move in done)
+    _sync_folders({move.source.parent for move in done})
     for move in moves:
         _drop(_draft(move))
         _drop(_mark(move))
@@ -359,6 +367,6 @@ def _made_for(move: Move) -> Iterator[Path]:
 
 
 def _sync_folders(folders: Iterable[Path]) -> None:
-    for folder in set(folders):
+    for folder in folders:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             descent.sync(folder)

@@ -12,8 +12,9 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from watchdog.events import (
@@ -25,10 +26,11 @@ from watchdog.events import (
     FileSystemEvent,
 )
 
+from daemon import descent
 from daemon.errors import ServiceError
 from daemon.filing import OWN_PREFIX
 from daemon.life import Life
-from daemon.settling import SettledFile, SettleTracker, regular
+from daemon.settling import SettledFile, SettleTracker
 from daemon.walking import Found, walk
 from daemon.watching import Watch, can_watch_more
 
@@ -55,6 +57,9 @@ POLL_SECONDS = 2.0
 
 SCANNED_AT_ONCE = 256
 """Directory entries looked at before events get their turn."""
+
+HANDED_OUT_AT_ONCE = 64
+"""Settled files that are looked at, and then waited with until there is room for them."""
 
 
 @dataclass(frozen=True)
@@ -174,9 +179,13 @@ class Inbox:
             self._scan_soon()
             while not self._stopping.is_set():
                 self._life.beat()
-                self._take_news(self._pause())
-                self._scan_some()
-                self._hand_out()
+                news = self._news_after(self._pause())
+                with descent.keeping():
+                    for one in news:
+                        self._take(one)
+                    self._scan_some()
+                    files = list(islice(self._tracker.settled(), HANDED_OUT_AT_ONCE))
+                self._hand_out(files)
                 if self._once and self._is_drained():
                     break
         except ServiceError as error:
@@ -196,11 +205,14 @@ class Inbox:
         upcoming = self._next_scan if due is None else min(due, self._next_scan)
         return min(max(0.0, upcoming - now), 0.5)
 
-    def _take_news(self, wait: float) -> None:
+    def _news_after(self, wait: float) -> list[_Seen | _Done]:
+        """What has come when the first has, or after `wait` seconds."""
+        news: list[_Seen | _Done] = []
         with contextlib.suppress(queue.Empty):
-            self._take(self._news.get(timeout=wait) if wait else self._news.get_nowait())
-            for _ in range(MOST_TRACKED):
-                self._take(self._news.get_nowait())
+            news.append(self._news.get(timeout=wait) if wait else self._news.get_nowait())
+            while len(news) <= MOST_TRACKED:
+                news.append(self._news.get_nowait())
+        return news
 
     def _take(self, news: _Seen | _Done) -> None:
         if isinstance(news, _Done):
@@ -224,10 +236,8 @@ class Inbox:
     def _note(self, path: Path, *, ended: bool = False) -> None:
         if path in self._in_flight:
             self._in_flight[path] = True
-        elif regular(path) is None:
+        elif not self._tracker.note(path, ended=ended):
             self._refuse(path)
-        else:
-            self._tracker.note(path, ended=ended)
 
     def _refuse(self, path: Path) -> None:
         """Links and special files are never opened."""
@@ -261,8 +271,8 @@ class Inbox:
         lossy = self._overflown or self._events >= BURST
         return time.monotonic() >= self._next_scan or (quiet and lossy)
 
-    def _hand_out(self) -> None:
-        for file in self._tracker.settled():
+    def _hand_out(self, files: Iterable[SettledFile]) -> None:
+        for file in files:
             self._in_flight[file.path] = False
             while not self._stopping.is_set():
                 self._life.beat()

@@ -77,6 +77,8 @@ def _is_in_the_way(path: Path) -> bool:
 
 def _clean_part(name: str) -> str:
     text = os.fsencode(name).decode("utf-8", "replace").replace("\ufffd", "_")
+    if text.isprintable():  # Nearly all are, and then none of these is in them.
+        return text
     return "".join(
         "_" if unicodedata.category(c) in ("Cc", "Zl", "Zp") or BIDI_CONTROLS.match(c) else c
         for c in text

@@ -52,17 +52,19 @@ class SettleTracker:
     def __len__(self) -> int:
         return len(self._observed)
 
-    def note(self, path: Path, *, ended: bool = False) -> None:
-        """Observe a file; `ended`: its writer was just seen to close it or move it here."""
+    def note(self, path: Path, *, ended: bool = False) -> bool:
+        """Observe a file, if it is a regular one; whether it is.
+
+        `ended`: its writer was just seen to close it or move it here.
+        """
         found = regular(path)
         if found is None:
             self._observed.pop(path, None)
-            return
+            return False
         known = self._observed.get(path)
-        if known and not ended and known.identity == identity(found):
-            return
-        wait = 0.0 if ended and found.st_size else self.settle_seconds
-        self._observe(path, found, wait)
+        if ended or known is None or known.identity != identity(found):
+            self._observe(path, found, 0.0 if ended and found.st_size else self.settle_seconds)
+        return True
 
     def next_due(self) -> float | None:
         """When, on the tracker's clock, a file is worth another look."""

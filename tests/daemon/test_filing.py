@@ -304,6 +304,48 @@ def test_links_that_take_the_names_of_folders_at_any_moment(folders: tuple[Path,
     assert files(outside(destination)) == []
 
 
+def test_a_folder_that_is_moved_away_amid_a_batch(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, destination = folders
+    album, elsewhere = destination / "album", destination / "elsewhere"
+    moves = [
+        dataclasses.replace(move(source / name, album / name, destination), id=id)
+        for id, name in enumerate(("a.jpg", "b.jpg"))
+    ]
+    link = descent.link
+
+    def link_and_move_away(path: Path, new: Path) -> None:
+        link(path, new)
+        monkeypatch.undo()
+        album.rename(elsewhere)
+
+    monkeypatch.setattr(descent, "link", link_and_move_away)
+    with pytest.raises(FileNotFoundError, match="moved away"):
+        place(moves)
+    assert files(source) == ["a.jpg", "b.jpg"]
+    assert set(place(moves).values()) == {Outcome.DONE}
+    assert (files(source), files(album)) == ([], ["a.jpg", "b.jpg"])
+
+
+def test_more_folders_than_files_may_be_open(folders: tuple[Path, Path]) -> None:
+    source, destination = folders
+    names = [f"{n}/a.jpg" for n in range(200)]
+    for name in names:
+        (source / name).parent.mkdir()
+    moves = [
+        dataclasses.replace(move(source / name, destination / name, destination), id=id)
+        for id, name in enumerate(names)
+    ]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = max(int(name) for name in os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 100, hard))
+    try:
+        assert set(place(moves).values()) == {Outcome.DONE}
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_the_same_file_dropped_anew_after_an_interrupted_move_is_another_one(
     folders: tuple[Path, Path],
 ) -> None:
