@@ -1,6 +1,6 @@
 """The stages that a file goes through, on threads that work at the same time.
 
-    inbox -> intake (claim) -> readers (read, decode) -> classifying -> filing (decide, move)
+    inbox -> intake (claim) -> readers (read, decode) -> classifying -> deciding -> filing (move)
 
 The queues between them are bounded, so that memory does not grow with what is waiting. Every step
 is written down before it is taken, so that a killed service is finished by `recover`.
@@ -139,6 +139,14 @@ class _Batch:
     unread: Sequence[_Claim]
 
 
+@dataclass(frozen=True)
+class _Decided:
+    """Photos, and in the same order what is written down of them."""
+
+    judged: Sequence[_Judged]
+    decisions: Sequence[Decision]
+
+
 class Stopped(Exception):
     """The service is to end while it waits for a disk or a database."""
 
@@ -176,13 +184,18 @@ class Pipeline:
         self._stopping = threading.Event()  # Nothing more is waited for, either.
         self._claimed: queue.Queue[Sequence[_Reading] | None] = queue.Queue(BATCHES_AHEAD)
         self._judged: queue.Queue[_Batch | None] = queue.Queue(BATCHES_AHEAD)
+        self._decided: queue.Queue[_Decided | None] = queue.Queue(BATCHES_AHEAD)
         self._broken = threading.Event()
-        self._lives = {"intake": Life(), "classifying": Life(), "filing": Life()}
+        stages = {
+            "intake": self._intake,
+            "classifying": self._classifying,
+            "deciding": self._deciding,
+            "filing": self._filing,
+        }
+        self._lives = {name: Life() for name in stages}
         self._threads = {
             name: threading.Thread(target=partial(self._guard, stage), name=name)
-            for name, stage in zip(
-                self._lives, (self._intake, self._classifying, self._filing), strict=True
-            )
+            for name, stage in stages.items()
         }
         self.failure: BaseException | None = None
 
@@ -227,7 +240,10 @@ class Pipeline:
     @property
     def depths(self) -> dict[str, int]:
         """Batches that wait between the stages."""
-        return {"batches_to_judge": self._claimed.qsize(), "batches_to_file": self._judged.qsize()}
+        return {
+            "batches_to_judge": self._claimed.qsize(),
+            "batches_to_file": self._judged.qsize() + self._decided.qsize(),
+        }
 
     def _guard(self, stage: Callable[[], None]) -> None:
         """A stage that fails ends the service, visibly; its rows are finished at the next start."""
@@ -332,20 +348,29 @@ class Pipeline:
             for one in read
         ]
 
-    def _filing(self) -> None:
-        while (batch := self._get(self._judged, self._lives["filing"])) is not None:
-            self._give_back(batch.unread)
-            if batch.judged:
-                self._file(batch.judged)
+    def _deciding(self) -> None:
+        life = self._lives["deciding"]
+        try:
+            while (batch := self._get(self._judged, life)) is not None:
+                self._give_back(batch.unread, life)
+                if batch.judged:
+                    decisions = persist(partial(self._decide, batch.judged), self._stopping, life)
+                    self._put(self._decided, _Decided(batch.judged, decisions), life)
+        finally:
+            self._put(self._decided, None, life)
 
-    def _give_back(self, claims: Sequence[_Claim]) -> None:
+    def _give_back(self, claims: Sequence[_Claim], life: Life) -> None:
         """Files that changed, vanished or are no longer to be read: as if never claimed."""
-        self._persist(partial(self._ledger.release, [claim.id for claim in claims]))
+        ids = [claim.id for claim in claims]
+        persist(partial(self._ledger.release, ids), self._stopping, life)
         for claim in claims:
             self._inbox.done(claim.file.path, again=True)
 
-    def _file(self, judged: Sequence[_Judged]) -> None:
-        decisions = self._persist(partial(self._decide, judged))
+    def _filing(self) -> None:
+        while (batch := self._get(self._decided, self._lives["filing"])) is not None:
+            self._file(batch.judged, batch.decisions)
+
+    def _file(self, judged: Sequence[_Judged], decisions: Sequence[Decision]) -> None:
         sources = {one.id: one.photo.path for one in judged}
         moves = [self._move(decision, sources[decision.id]) for decision in decisions]
         with timed(self._observe, Measure.FILING):
@@ -409,10 +434,6 @@ class Pipeline:
             sha256=decision.sha256,
             on_mount=root in self.folders.mounts,
         )
-
-    def _persist(self, action: Callable[[], T]) -> T:
-        """As the filing stage does."""
-        return persist(action, self._stopping, self._lives["filing"])
 
     def _get(self, source: queue.Queue[T], life: Life) -> T:
         """Take from the stage before, unless a stage is broken and nothing may come."""
