@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -58,8 +58,11 @@ POLL_SECONDS = 2.0
 SCANNED_AT_ONCE = 256
 """Directory entries looked at before events get their turn."""
 
-HANDED_OUT_AT_ONCE = 64
-"""Settled files that are looked at, and then waited with until there is room for them."""
+MOST_SETTLED = 256
+"""Settled files that wait to be claimed."""
+
+FULL_SECONDS = 0.05
+"""How soon to look again whether more of them may wait; that is less than a batch takes."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,9 @@ class _Seen:
 
 @dataclass(frozen=True)
 class _Done:
-    """The pipeline is done with this path; `again`: the file is still to be taken."""
+    """The pipeline is done with these paths; `again`: the files are still to be taken."""
 
-    path: Path
+    paths: Sequence[Path]
     again: bool
 
 
@@ -95,10 +98,9 @@ class Inbox:
         recursive: bool,
         poll: bool = False,
         once: bool = False,
-        capacity: int = 256,
     ) -> None:
         self.folder = folder
-        self.settled: queue.Queue[SettledFile] = queue.Queue(capacity)
+        self.settled: queue.SimpleQueue[SettledFile] = queue.SimpleQueue()
         self.drained = threading.Event()
         self._life = Life()
         self._rescan_seconds = rescan_seconds
@@ -155,9 +157,10 @@ class Inbox:
         """Seconds for which the thread, if it should work, has given no sign of life."""
         return self._life.silence if self._thread.is_alive() else 0.0
 
-    def done(self, path: Path, *, again: bool = False) -> None:
-        """A file handed out is dealt with; `again`: it is still here and to be taken once more."""
-        self._news.put(_Done(path, again))
+    def done(self, *paths: Path, again: bool = False) -> None:
+        """Files handed out are dealt with; `again`: still here and to be taken once more."""
+        if paths:
+            self._news.put(_Done(paths, again))
 
     def seen(self, path: Path, *, ended: bool = False, folder: bool = False) -> None:
         """A hint from the watch."""
@@ -184,8 +187,7 @@ class Inbox:
                     for one in news:
                         self._take(one)
                     self._scan_some()
-                    files = list(islice(self._tracker.settled(), HANDED_OUT_AT_ONCE))
-                self._hand_out(files)
+                    self._hand_out()
                 if self._once and self._is_drained():
                     break
         except ServiceError as error:
@@ -202,6 +204,8 @@ class Inbox:
         if self._scans and len(self._tracker) < MOST_TRACKED:
             return 0.0
         due = self._tracker.next_due()
+        if due is not None and not self._room():
+            due = max(due, now + FULL_SECONDS)
         upcoming = self._next_scan if due is None else min(due, self._next_scan)
         return min(max(0.0, upcoming - now), 0.5)
 
@@ -216,9 +220,10 @@ class Inbox:
 
     def _take(self, news: _Seen | _Done) -> None:
         if isinstance(news, _Done):
-            seen_again = self._in_flight.pop(news.path, False)
-            if news.again or seen_again:
-                self._tracker.note(news.path)
+            for path in news.paths:
+                seen_again = self._in_flight.pop(path, False)
+                if news.again or seen_again:
+                    self._tracker.note(path)
             return
         if news.path.name.startswith(OWN_PREFIX):
             return
@@ -271,14 +276,13 @@ class Inbox:
         lossy = self._overflown or self._events >= BURST
         return time.monotonic() >= self._next_scan or (quiet and lossy)
 
-    def _hand_out(self, files: Iterable[SettledFile]) -> None:
-        for file in files:
+    def _hand_out(self) -> None:
+        for file in islice(self._tracker.settled(), self._room()):
             self._in_flight[file.path] = False
-            while not self._stopping.is_set():
-                self._life.beat()
-                with contextlib.suppress(queue.Full):
-                    self.settled.put(file, timeout=0.1)
-                    break
+            self.settled.put(file)
+
+    def _room(self) -> int:
+        return max(0, MOST_SETTLED - self.settled.qsize())
 
     def _is_drained(self) -> bool:
         return not (self._scans or self._tracker or self._in_flight)

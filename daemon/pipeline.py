@@ -363,8 +363,7 @@ class Pipeline:
         """Files that changed, vanished or are no longer to be read: as if never claimed."""
         ids = [claim.id for claim in claims]
         persist(partial(self._ledger.release, ids), self._stopping, life)
-        for claim in claims:
-            self._inbox.done(claim.file.path, again=True)
+        self._inbox.done(*(claim.file.path for claim in claims), again=True)
 
     def _filing(self) -> None:
         while (batch := self._get(self._decided, self._lives["filing"])) is not None:
@@ -378,8 +377,10 @@ class Pipeline:
         self._observe(Measure.BATCH, len(judged))
         for one in judged:
             self._observe(Measure.WHOLE, time.monotonic() - one.noticed)
+        gone = {path for id, path in sources.items() if outcomes[id] is Outcome.GONE}
+        self._inbox.done(*gone, again=True)
+        self._inbox.done(*(path for path in sources.values() if path not in gone))
         for id, path in sources.items():
-            self._inbox.done(path, again=outcomes[id] is Outcome.GONE)
             if outcomes[id] is Outcome.STUCK:
                 self._inbox.leave_alone(path, "it may not be moved away")
         self._on_filed(
