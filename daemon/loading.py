@@ -12,6 +12,7 @@ from daemon.errors import ServiceError, SettingsError
 from daemon.pipeline import Folders
 from daemon.reading import Readers
 from daemon.settings import Settings
+from daemon.worker import Unstarted
 from db.ledger import Ledger, ModelRecord
 from trainer import bundle
 from trainer.bundle import Bundle
@@ -80,7 +81,7 @@ def load(settings: Settings, folders: Folders, ledger: Ledger, stop: threading.E
 def _await(readers: Readers) -> None:
     try:
         readers.await_ready()
-    except RuntimeError as error:
+    except Unstarted as error:
         raise ServiceError(str(error)) from None
 
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from daemon import classifier, worker
+from daemon import classifier, descent, worker
 from daemon.classifier import Photo, Unsettled
 from daemon.life import Life
-from daemon.worker import Ended, Worker, limited_to
+from daemon.worker import Ended, Unstarted, Worker, limited_to
 from trainer.bundle import Bundle, Verdict
 from trainer.errors import ImageError
 from trainer.image import View
@@ -83,7 +83,7 @@ class Readers:
         """Wait until all that were started can begin at once.
 
         Raises:
-            RuntimeError: one cannot be started.
+            Unstarted: one cannot be started.
         """
         for one in self._workers:
             one.await_ready()
@@ -144,11 +144,13 @@ class Readers:
         try:
             one = one or self._start()
             return one.ask(paths)
-        except Ended:
+        except (Ended, Unstarted) as error:
             assert one
             self._workers.discard(one)
             one.close()
             one = None
+            if self._stopping.is_set():  # and so it was killed, perhaps before it had begun.
+                raise Ended("it was stopped") from error
             raise
         finally:
             self.life.beat()
@@ -179,7 +181,7 @@ def read_files(
 ) -> list[Read | None]:
     """What is in some files, and what the bundle says of them; None: not settled."""
     read: dict[Path, Read] = {}
-    with limited_to(seconds):
+    with limited_to(seconds), descent.keeping():
         for path in paths:
             since = time.perf_counter()
             with contextlib.suppress(Unsettled):

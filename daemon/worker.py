@@ -35,6 +35,10 @@ class Ended(Exception):
     """The worker ended amid its work; the text says how."""
 
 
+class Unstarted(Exception):
+    """The worker ended before it had begun; the text says how."""
+
+
 class Worker(Generic[Request, Answer]):
     """A process that does the same work on one request after the other."""
 
@@ -56,7 +60,7 @@ class Worker(Generic[Request, Answer]):
 
         Raises:
             Ended: the request, as it seems, has ended the process.
-            RuntimeError: it has not even begun.
+            Unstarted: it has not even begun.
         """
         self.await_ready()
         try:
@@ -73,14 +77,14 @@ class Worker(Generic[Request, Answer]):
         """Wait until it has begun; what goes wrong before is no fault of a request.
 
         Raises:
-            RuntimeError: it ended before.
+            Unstarted: it ended before.
         """
         if self._ready:
             return
         try:
             self._ready = self._link.recv()
         except (EOFError, OSError):
-            raise RuntimeError(f"A worker process cannot be started: {self._how()}.") from None
+            raise Unstarted(f"A worker process cannot be started: {self._how()}.") from None
 
     def kill(self) -> None:
         """End it now, also while another thread asks; that one is told so."""
