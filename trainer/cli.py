@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 WORKERS = os.cpu_count() or 1
 
+STATE = "state.npz"
+"""What an interrupted training is kept in."""
+
 
 class Shares(click.ParamType[tuple[float, float, float]]):
     """Three whole percentages like 70/20/10 -> three shares that sum to 1."""
@@ -97,6 +100,14 @@ class Pattern(click.ParamType[re.Pattern[str]]):
     "finished model is float32.",
 )
 @click.option(
+    "--strategy",
+    type=click.Choice(["auto", "mirrored", "multiworker"]),
+    default="auto",
+    show_default=True,
+    help="Train on all GPUs (mirrored) or on all machines that TF_CONFIG names (multiworker); auto "
+    "finds out.",
+)
+@click.option(
     "--from",
     "begun_from",
     metavar="BUNDLE",
@@ -132,6 +143,7 @@ def train(
     group_by: re.Pattern[str] | None,
     patience: int | None,
     precision: str,
+    strategy: str,
     begun_from: str | None,
     teachers: tuple[str, ...],
     faces_from: str | None,
@@ -143,17 +155,22 @@ def train(
     Each DATA is a folder that holds the folders happy/ and sad/. Broken and repeated images are
     left out; the rest is split by content into training, validation and test images. What is kept
     are the weights of the epoch with the lowest validation loss. A training that was interrupted
-    goes on with --resume and ends as if it had not been.
+    goes on with --resume and ends as if it had not been. On several machines, give each the same
+    command, the same files and an OUT that all of them share.
     """
     bundle.require_new(out)
-    unfinished = out.with_name(f"{out.name}-unfinished")
-    if unfinished.exists() and not resume:
-        raise TrainerError(
-            f"A training of {out} runs, or was interrupted and has left {unfinished}. "
-            "Go on with --resume, or delete that folder to begin anew."
-        )
     examples = [e for source, folder in enumerate(data) for e in find_examples(folder, source)]
     backend.start()
+    from trainer import devices
+
+    together = devices.choose(strategy)
+    unfinished = out.with_name(f"{out.name}-unfinished")
+    folder = unfinished if together.is_first else Path(f"{unfinished}-{together.index}")
+    if folder.exists() and not resume:
+        raise TrainerError(
+            f"A training of {out} runs, or was interrupted and has left {folder}. "
+            "Go on with --resume, or delete that folder to begin anew."
+        )
     from trainer.assessment import Training, assess
     from trainer.cleaning import clean as clean_examples
     from trainer.cleaning import require_enough
@@ -172,12 +189,12 @@ def train(
     )
     taught_by = [bundle.load(teacher) for teacher in teachers]
     begun_by = bundle.load(begun_from) if begun_from else None
-    with _kept_while_of_use(unfinished, "state.npz") as state:
+    with _kept_while_of_use(folder, STATE) as state:
         with _progress("Reading", len(examples)) as advance:
             cleaned = clean_examples(
                 examples,
                 net.input,
-                unfinished / "pixels.npy",
+                folder / "pixels.npy",
                 workers=WORKERS,
                 progress=advance,
                 finder=training.finder,
@@ -194,8 +211,11 @@ def train(
             patience=patience or net.patience,
             seed=seed,
             precision=precision,
-            logs=logs or out.with_name(f"{out.name}-logs"),
-            state=state,
+            logs=(logs or out.with_name(f"{out.name}-logs"))
+            if together.is_first
+            else folder / "logs",
+            state=unfinished / STATE,
+            devices=together,
             run={
                 "network": net.name,
                 "epochs": epochs,
@@ -209,9 +229,14 @@ def train(
             begin=begun_by.main.network.model.get_weights() if begun_by else None,
         )
         fitted = fit(net, cleaned, parts["train"], parts["validation"], plan, _say)
+        if not together.is_first:
+            _say(f"The first of {together.count} processes saves {out}.")
+            together.wait_for_all()
+            return
         made, extras = assess(fitted, cleaned, parts, training, workers=WORKERS, say=_say)
         bundle.save(out, made, extras)
         state.unlink()
+    together.wait_for_all()
     _say(f"Saved {out}; try it: moodsort classify IMAGE --model {out}")
 
 

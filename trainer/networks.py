@@ -173,7 +173,7 @@ def _adamw_cosine(
     """AdamW on one cosine with a warm-up; the weights' moving average is what is kept."""
     warm_up = max(1, steps // 20)
     rate = keras.optimizers.schedules.CosineDecay(
-        1e-5, steps - warm_up, warmup_target=peak * scale, warmup_steps=warm_up
+        1e-5, max(1, steps - warm_up), warmup_target=peak * scale, warmup_steps=warm_up
     )
     momentum = min(0.999, 1 - 10 / (10 + steps))
     adamw = keras.optimizers.AdamW(rate, weight_decay=decay, use_ema=True, ema_momentum=momentum)

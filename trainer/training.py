@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from trainer import progress
 from trainer.checkpoint import Checkpoint
 from trainer.cleaning import CleanData
 from trainer.dataset import CLASSES
+from trainer.devices import Devices, others_end
 from trainer.errors import TrainerError
 from trainer.graph import Graph
 from trainer.logbook import Logbook
@@ -49,7 +50,8 @@ class Plan:
     `patience`: stop after as many epochs without a lower validation loss. `precision`: a Keras
     dtype policy. `begin`: weights of a network of the same kind to begin with, None for random
     ones. `run`: by name, what an interrupted training must have in common with the one
-    that goes on with it; `state`: the file that it is kept in.
+    that goes on with it; `state`: the file that it is kept in. `devices` train together, each on
+    its share of every batch.
     """
 
     targets: NDArray[np.float32]
@@ -61,6 +63,7 @@ class Plan:
     state: Path
     run: Mapping[str, Any]
     begin: Sequence[NDArray[np.float32]] | None = None
+    devices: Devices = field(default_factory=Devices)
 
 
 def fit(
@@ -87,8 +90,13 @@ def fit(
     while True:
         state = resumed or Checkpoint(plan.run, size)
         try:
-            return _fit(net, data, train, validation, plan, state, say)
+            with others_end():
+                return _fit(net, data, train, validation, plan, state, say)
         except tf.errors.ResourceExhaustedError:
+            if plan.devices.count > 1:
+                raise TrainerError(
+                    "Memory ran out here, which ends the training of all processes."
+                ) from None
             keras.backend.clear_session()
             if plan.state.exists():
                 raise TrainerError(
@@ -112,11 +120,14 @@ def _fit(
     keras.utils.set_random_seed(plan.seed)
     batch_size = min(state.batch_size, len(train))
     steps = _steps(train, batch_size)
-    model = _compiled(net, plan, steps=plan.epochs * steps)
-    if plan.begin:
-        _begin(model, plan.begin)
-    variables = _restore(model, state)
+    strategy = plan.devices.strategy
+    with strategy.scope():
+        model = _compiled(net, plan, steps=plan.epochs * steps)
+        if plan.begin:
+            _begin(model, plan.begin)
+        variables = _restore(model, state)
     weights = _balancing(data, train) if net.balance else np.ones(len(train), np.float32)
+    step = _step(model, strategy)
     labels, graph = data.labels[validation], Graph(model)
     pace = _Pace(plan.epochs - state.epochs_done)
     with Logbook(plan.logs, model) as logbook:
@@ -124,16 +135,19 @@ def _fit(
             if epoch - 1 - state.best_epoch >= plan.patience:
                 say(f"No better for {plan.patience} epochs: stopping.")
                 break
-            batches = _batches(net, data, plan, train, weights, epoch, batch_size)
+            batches = strategy.experimental_distribute_dataset(
+                _batches(net, data, plan, train, weights, epoch, batch_size)
+            )
             title = f"Epoch {epoch + 1} of {plan.epochs}"
-            figures, per_second = _learn(model, batches, title, steps * batch_size)
+            figures, per_second = _learn(step, batches, title, steps, batch_size)
             with _averaged(model):
                 p_sad = graph.at(validation, data.pixels)[0][:, 0]
                 figures |= _validation_figures(labels, p_sad)
                 if figures["val_loss"] < min(state.history.get("val_loss", [np.inf])):
                     state.best_epoch, state.best = epoch, model.get_weights()
             state.add(figures, variables)
-            state.save(plan.state)
+            if plan.devices.is_first:
+                state.save(plan.state)
             logbook.scalars(epoch + 1, figures)
             logbook.mistakes(epoch + 1, labels, p_sad, lambda i: data.pixels[validation[i]])
             told = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
@@ -194,17 +208,39 @@ def _restore(model: keras.Model, state: Checkpoint) -> list[Any]:
     return variables
 
 
+def _step(model: keras.Model, strategy: tf.distribute.Strategy) -> Callable[[Any], dict[str, Any]]:
+    """Learns from a batch that is divided among the devices; gives each figure's mean over them.
+
+    Not `train_on_batch`, which gives all of a batch to every device.
+    """
+
+    def learn(batch: Any) -> dict[str, Any]:
+        figures = strategy.run(model.train_step, args=(batch,))
+        return {name: strategy.reduce("MEAN", figures[name], axis=None) for name in figures}
+
+    compiled: Callable[[Any], dict[str, Any]] = tf.function(learn, reduce_retracing=True)
+
+    def step(batch: Any) -> dict[str, Any]:
+        model.reset_metrics()
+        return compiled(batch)
+
+    return step
+
+
 def _learn(
-    model: keras.Model, batches: tf.data.Dataset, title: str, images: int
+    step: Callable[[Any], dict[str, Any]],
+    batches: Iterable[Any],
+    title: str,
+    steps: int,
+    batch_size: int,
 ) -> tuple[dict[str, float], float]:
     """Fit for one epoch; its figures, and images per second.
 
     Not by `model.fit`, which ends by putting the moving averages into the weights.
     """
-    with progress.epoch(title, images) as epoch:
-        for pixels, labels, weights in batches:
-            of_batch = model.train_on_batch(pixels, labels, weights, return_dict=True)
-            epoch.advance(len(labels), of_batch)
+    with progress.epoch(title, steps * batch_size) as epoch:
+        for batch in batches:
+            epoch.advance(batch_size, step(batch))
         if not np.isfinite(epoch.figures["loss"]):
             raise TrainerError(
                 f"{title}: the loss is no number. Try another --precision or --seed."
@@ -274,7 +310,14 @@ def _batches(
         batches = tf.data.Dataset.zip(batches, tf.data.Dataset.from_tensor_slices(seeds)).map(
             lambda batch, seed: augment(*batch, seed=seed), num_parallel_calls=tf.data.AUTOTUNE
         )
-    return batches.prefetch(PREFETCHED)
+    return batches.prefetch(PREFETCHED).with_options(_sharing())
+
+
+def _sharing() -> tf.data.Options:
+    """Let each of several processes make all batches and take its share of each."""
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return options
 
 
 def _gather(net: Network, data: CleanData, targets: NDArray[np.float32]) -> Any:
