@@ -22,9 +22,10 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
+from daemon.deciding import UNSURE
 from daemon.folder_events import FolderWatch, Touched
 from daemon.identity import content_hash
-from daemon.pipeline import UNSURE, Folders, Stopped, persist
+from daemon.pipeline import Folders, Stopped, persist
 from daemon.settling import regular
 from daemon.walking import walk
 from db import queries

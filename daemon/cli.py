@@ -48,6 +48,7 @@ COMMANDS = {
     "stats": ("db.cli:stats", "Show how many images were decided, and how."),
     "export": ("db.cli:export", "Write decisions to a file: CSV, JSON, Parquet, SQLite."),
     "correct": ("daemon.cli:correct", "Say what filed images are; they are moved there."),
+    "resort": ("daemon.model_cli:resort", "Decide filed images again with the model of now."),
     "status": ("daemon.cli:status", "Tell whether the service works, and how it does."),
     "doctor": ("daemon.cli:doctor", "Compare the database with the folders; repair."),
     "clean": (

@@ -1,32 +1,22 @@
-"""A person says what an image is: its row and its file follow.
-
-    filed -> correcting -> filed
-
-What is said is written down first, with where the file is to go; then it is moved as all files are.
-A service that works meanwhile is kept off by the rows: it takes no name that a row has, and touches
-none that is filed or correcting. Two who correct take turns, by a lock on the happy folder; whoever
-comes after one that was killed ends its moves first.
-"""
+"""A person says what an image is: its row and its file follow, as `daemon.refiling` tells."""
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon import lock, naming
-from daemon.errors import InboxHeld, ServiceError
-from daemon.filing import Move, Outcome
+from daemon import naming, refiling
+from daemon.filing import Outcome
 from daemon.identity import content_hash, identity
-from daemon.life import Life
 from daemon.naming import Wanted
-from daemon.pipeline import Folders, Stopped, carry_out, persist, resumed
+from daemon.pipeline import Folders, carry_out, persist
+from daemon.refiling import BUSY, CHANGED
 from daemon.settings import Settings
 from daemon.settling import regular
 from db import queries
@@ -38,15 +28,8 @@ from db.schema import State
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-log = logging.getLogger(__name__)
-
 AT_ONCE = 100
 """Images that are corrected in one turn."""
-
-PATIENCE_SECONDS = 10.0
-"""How long another who corrects, a locked database or a full disk is waited for."""
-
-TURN_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -81,56 +64,9 @@ def correct(
     ):
         left = iter(images)
         while some := list(islice(left, AT_ONCE)):
-            with _patience() as over:
-                try:
-                    with _turn(folders, over):
-                        _end_moves(ledger, folders, over)
-                        answers = _correct(engine, ledger, folders, some, label, over)
-                except Stopped as stopped:
-                    raise ServiceError(
-                        f"Not every file could be moved: {stopped.__cause__}. What is recorded is "
-                        "done by the next start of the service, or by the same command."
-                    ) from None
+            with refiling.turn(ledger, folders) as over:
+                answers = _correct(engine, ledger, folders, some, label, over)
             yield from answers
-
-
-def recover(
-    ledger: Ledger, folders: Folders, stopping: threading.Event, life: Life | None = None
-) -> int:
-    """End the moves of one who corrected and was killed; gives how many files were moved.
-
-    Raises:
-        Stopped: `stopping` was set while a disk or the database did not take it.
-    """
-    if not _begun(ledger, folders, stopping, life):
-        return 0  # A destination need not be there, nor be writable, for a service to start.
-    try:
-        with _turn(folders, stopping):
-            return _end_moves(ledger, folders, stopping, life)
-    except ServiceError as error:
-        log.warning("corrections are left for the next start: %s", error)
-        return 0
-
-
-def is_at_work(happy: Path) -> bool:
-    """Whether a process corrects now, below that folder and its neighbours."""
-    return lock.is_held(happy)
-
-
-def _begun(
-    ledger: Ledger, folders: Folders, stopping: threading.Event, life: Life | None = None
-) -> list[Move]:
-    """What has been begun to be moved from one of the folders to another."""
-    rows = persist(ledger.correcting, stopping, life)
-    moves = [resumed(row, folders) for row in rows if folders.root_above(row.source.path)]
-    return [move for move in moves if move]
-
-
-def _end_moves(
-    ledger: Ledger, folders: Folders, stopping: threading.Event, life: Life | None = None
-) -> int:
-    outcomes = carry_out(ledger, _begun(ledger, folders, stopping, life), stopping, life)
-    return sum(outcome is Outcome.DONE for outcome in outcomes.values())
 
 
 @dataclass(frozen=True)
@@ -142,8 +78,6 @@ class _Fit:
     path: Path
     mtime_ns: int
 
-
-BUSY = "It is just being moved. Try again."
 
 NOT_MOVED = {
     Outcome.GONE: "What you say is recorded, but the file vanished, or is being written to.",
@@ -165,7 +99,7 @@ def _correct(
     fit = {image: _fit(rows.get(str(_resolved(image))), folders) for image in images}
     wanted = [one for one in fit.values() if isinstance(one, _Fit)]
     begun = persist(partial(_begin, ledger, folders, wanted, label), over)
-    moves = [move for move in _begun(ledger, folders, over) if move.id in begun]
+    moves = [move for move in refiling.begun(ledger, folders, over) if move.id in begun]
     outcomes = carry_out(ledger, moves, over)
     now = queries.destinations(engine, list(begun))
     answers: list[Corrected | Refused] = []
@@ -194,7 +128,7 @@ def _fit(row: Record | None, folders: Folders) -> _Fit | str:
     if found is None:
         return "The file is not there."
     if identity(found) != (row.size_bytes, row.mtime_ns) and not _is_same(row, row.destination):
-        return "The file was changed since. Move it into the inbox to have it judged anew."
+        return CHANGED
     return _Fit(row.id, root, row.destination, identity(found).mtime_ns)
 
 
@@ -225,31 +159,3 @@ def _begin(ledger: Ledger, folders: Folders, wanted: Sequence[_Fit], label: str)
 def _resolved(image: Path) -> Path:
     """As the row names it: the folder without links, but never through one that is the file."""
     return image.parent.resolve() / image.name
-
-
-@contextmanager
-def _turn(folders: Folders, stopping: threading.Event) -> Iterator[None]:
-    with ExitStack() as stack:
-        while True:
-            try:
-                stack.enter_context(lock.hold(folders.happy))
-                break
-            except InboxHeld:
-                if stopping.wait(TURN_SECONDS):
-                    raise ServiceError(
-                        f"Another moodsort corrects images below {folders.happy}. Try again."
-                    ) from None
-        yield
-
-
-@contextmanager
-def _patience() -> Iterator[threading.Event]:
-    """What is set when something was waited for long enough."""
-    over = threading.Event()
-    timer = threading.Timer(PATIENCE_SECONDS, over.set)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield over
-    finally:
-        timer.cancel()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from daemon import correcting, descent, lock
+from daemon import descent, lock, refiling
 from daemon.errors import ServiceError
 from daemon.filing import LEFTOVER
 from daemon.identity import content_hash
@@ -25,7 +25,7 @@ from db import queries
 from db.chunks import chunks
 from db.engine import open_for_writing, reading
 from db.queries import Record
-from db.schema import OPEN, UNFINISHED, State
+from db.schema import MOVING, OPEN, UNFINISHED, State
 from db.text import is_text
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def examine(settings: Settings, *, deep: bool) -> Iterator[Finding]:
     """
     with reading(settings.database) as engine:
         yield from _interrupted(engine)
-        yield from _half_corrected(engine, settings.folders["happy"])
+        yield from _half_refiled(engine, settings.folders["happy"])
         yield from _badly_filed(engine, deep=deep)
         for root in _roots(settings):
             yield from _unknown(engine, root, settings.database)
@@ -142,14 +142,14 @@ def _interrupted(engine: sa.Engine) -> Iterator[Finding]:
                 yield Finding(Problem.UNFINISHED, row.source, row.id)
 
 
-def _half_corrected(engine: sa.Engine, happy: Path) -> Iterator[Finding]:
-    """Rows that nobody goes on to correct."""
-    for rows in chunks(queries.records(engine, State.CORRECTING), AT_ONCE):
-        if correcting.is_at_work(happy):
+def _half_refiled(engine: sa.Engine, happy: Path) -> Iterator[Finding]:
+    """Rows of filed images that nobody goes on to move."""
+    for rows in chunks(queries.records(engine, *MOVING), AT_ONCE):
+        if refiling.is_at_work(happy):
             return
         now = queries.states(engine, [row.id for row in rows])
         for row in rows:
-            if row.destination and now.get(row.id) is State.CORRECTING:
+            if row.destination and now.get(row.id) in MOVING:
                 yield Finding(Problem.UNFINISHED, row.destination, row.id)
 
 
@@ -233,8 +233,8 @@ def _recover(engine: sa.Engine, settings: Settings) -> Iterator[Repair]:
     try:
         rows = [r for r in ledger.unfinished() if pipeline.lies_in(folders.inbox, r.source.path)]
         pipeline.recover(ledger, folders, at_once)
-        half = ledger.correcting()
-        correcting.recover(ledger, folders, at_once)
+        half = ledger.moving()
+        refiling.recover(ledger, folders, at_once)
     except pipeline.Stopped as stopped:
         failure = stopped.__cause__
     finally:

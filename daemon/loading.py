@@ -55,9 +55,24 @@ def load(settings: Settings, folders: Folders, ledger: Ledger, stop: threading.E
     """Load and warm all of it, and give the model its row.
 
     Raises:
+        SettingsError, ServiceError: as `load_model`.
+        Stopped: `stop` was set while the database did not take it.
+    """
+    model, readers = load_model(settings)
+    try:
+        model_id = pipeline.persist(partial(ledger.register, record_of(model)), stop)
+    except BaseException:
+        readers.close()
+        raise
+    return Loaded(settings, folders, model, readers, model_id)
+
+
+def load_model(settings: Settings) -> tuple[Bundle, Readers]:
+    """The model, and processes that read images for it, or judge them; all of them warm.
+
+    Raises:
         SettingsError: the model cannot be used.
         ServiceError: a process cannot be started.
-        Stopped: `stop` was set while the database did not take it.
     """
     try:
         model = bundle.load(settings.model, settings.face_limits)
@@ -71,11 +86,10 @@ def load(settings: Settings, folders: Folders, ledger: Ledger, stop: threading.E
         raise ServiceError(f"A worker process cannot be started: {error.strerror}.") from None
     try:
         _await(readers)
-        model_id = pipeline.persist(partial(ledger.register, _record(model)), stop)
     except BaseException:
         readers.close()
         raise
-    return Loaded(settings, folders, model, readers, model_id)
+    return model, readers
 
 
 def _await(readers: Readers) -> None:
@@ -85,7 +99,8 @@ def _await(readers: Readers) -> None:
         raise ServiceError(str(error)) from None
 
 
-def _record(model: Bundle) -> ModelRecord:
+def record_of(model: Bundle) -> ModelRecord:
+    """What the ledger keeps of a model."""
     info = model.info
     return ModelRecord(
         name=info.name,

@@ -22,6 +22,7 @@ from typing import TypeVar
 
 from daemon import classifier, filing, naming
 from daemon.classifier import Photo
+from daemon.deciding import UNSURE, decision_of, label_of
 from daemon.filing import Move, Outcome
 from daemon.identity import Identity
 from daemon.inbox import Inbox
@@ -31,17 +32,13 @@ from daemon.naming import Wanted
 from daemon.reading import Read, Readers
 from daemon.settling import SettledFile, regular
 from db.errors import LedgerError, LedgerUnavailable
-from db.ledger import Decision, FaceRecord, Ledger, Source, Unfinished
+from db.ledger import Decision, Ledger, Source, Unfinished
 from trainer.bundle import Bundle, Verdict
 from trainer.errors import ImageError
-from trainer.image import DecodedImage
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-UNSURE = "unsure"
-"""The label of an image whose likelier one is not probable enough."""
 
 BATCHES_AHEAD = 2
 """Batches that may wait between two stages."""
@@ -396,32 +393,18 @@ class Pipeline:
         return decisions
 
     def _wanted(self, one: _Judged) -> Wanted:
-        label = self._label(one.verdict) if isinstance(one.verdict, Verdict) else None
-        root = self.folders.root_of(label)
+        root = self.folders.root_of(label_of(one.verdict, self._unsure_below))
         relative = one.photo.path.relative_to(self.folders.inbox)
         return Wanted(one.id, root, root / naming.clean_name(relative))
 
-    def _label(self, verdict: Verdict) -> str:
-        return UNSURE if verdict.probability < self._unsure_below else verdict.label
-
     def _decision(self, one: _Judged, destination: Path) -> Decision:
-        photo, verdict = one.photo, one.verdict
-        seen = Decision(one.id, destination, *photo.identity, photo.sha256)
-        if isinstance(verdict, ImageError):
-            return replace(seen, error_code=verdict.code, error_detail=str(verdict))
-        image = photo.outcome
-        assert isinstance(image, DecodedImage)  # or there would be no verdict on it
-        return replace(
-            seen,
-            width=image.width,
-            height=image.height,
-            format=image.format,
-            label=self._label(verdict),
-            probability=verdict.probability,
-            p_sad=verdict.p_sad,
-            model_id=self._model_id,
-            decided_by=verdict.decided_by,
-            faces=[FaceRecord(**face.flat()) for face in verdict.faces],
+        return decision_of(
+            one.id,
+            one.photo,
+            one.verdict,
+            destination,
+            label_of(one.verdict, self._unsure_below),
+            self._model_id,
         )
 
     def _move(self, decision: Decision, source: Path) -> Move:

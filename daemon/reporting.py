@@ -15,8 +15,9 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from daemon.deciding import UNSURE
 from daemon.inbox import count_files
-from daemon.pipeline import UNSURE, Filed
+from daemon.pipeline import Filed
 from daemon.rates import Rates
 
 log = logging.getLogger(__name__)

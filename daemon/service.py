@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from daemon import correcting, lock, pipeline, reading, status, task
+from daemon import lock, pipeline, reading, refiling, status, task
 from daemon.byhand import ByHand
 from daemon.errors import ServiceError
 from daemon.inbox import Inbox
@@ -132,7 +132,7 @@ class _Service:
             partial(pipeline.recover, self._ledger, folders, self._stop, self._vitals.starting)
         )
         resumed += self._attend(
-            partial(correcting.recover, self._ledger, folders, self._stop, self._vitals.starting)
+            partial(refiling.recover, self._ledger, folders, self._stop, self._vitals.starting)
         )
         if resumed:
             log.info("finished what was interrupted", extra={"images": resumed})

@@ -27,7 +27,7 @@ TABLE_ROWS = 20
 FOLLOW_SECONDS = 1.0
 """How often new decisions are looked for."""
 
-STATES = ("claimed", "decided", "filed", "failed", "correcting")
+STATES = ("claimed", "decided", "filed", "failed", "correcting", "resorting")
 LABELS = ("happy", "sad", "unsure")
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -70,32 +70,43 @@ since_option = click.option(
 until_option = click.option("--until", type=Moment(), help="Earlier than a time or an age.")
 
 
-def which_results(command: Callable[..., Any]) -> Callable[..., Any]:
-    """A decorator that gives a command the flags of `db.queries.Filter`, but order and limits."""
-    flags: tuple[Decorator, ...] = (
-        click.option("--label", type=click.Choice(LABELS), help="What was decided."),
-        click.option("--state", type=click.Choice(STATES)),
-        since_option,
-        until_option,
-        click.option("--min-probability", type=click.FloatRange(0, 1), help="Of the label."),
-        click.option("--max-probability", type=click.FloatRange(0, 1), help="Of the label."),
-        click.option("--model", metavar="NAME", help="What decided, by its name."),
-        click.option(
-            "--path",
-            metavar="GLOB",
-            help="Where it came from or lies now: '*.png', 'holiday/*', '/home/me/*'.",
-        ),
-        click.option("--corrected", is_flag=True, help="Only what a person has judged."),
-        click.option("--error", metavar="CODE", help="Why it failed: truncated, empty …"),
-    )
-    for flag in reversed(flags):
-        command = flag(command)
-    return command
+FILTERS: dict[str, Decorator] = {
+    "label": click.option("--label", type=click.Choice(LABELS), help="What was decided."),
+    "state": click.option("--state", type=click.Choice(STATES)),
+    "since": since_option,
+    "until": until_option,
+    "min_probability": click.option(
+        "--min-probability", type=click.FloatRange(0, 1), help="Of the label."
+    ),
+    "max_probability": click.option(
+        "--max-probability", type=click.FloatRange(0, 1), help="Of the label."
+    ),
+    "model": click.option("--model", metavar="NAME", help="What decided, by its name."),
+    "path": click.option(
+        "--path",
+        metavar="GLOB",
+        help="Where it came from or lies now: '*.png', 'holiday/*', '/home/me/*'.",
+    ),
+    "corrected": click.option("--corrected", is_flag=True, help="Only what a person has judged."),
+    "error": click.option("--error", metavar="CODE", help="Why it failed: truncated, empty …"),
+}
+"""The flags of `db.queries.Filter`, but order and limits."""
+
+
+def which_results(*names: str) -> Decorator:
+    """A decorator that gives a command these flags of FILTERS; all of them if none is named."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for name in reversed(names or tuple(FILTERS)):
+            command = FILTERS[name](command)
+        return command
+
+    return decorate
 
 
 @click.command(epilog="Example: moodsort results --label sad --since 24h --json")
 @database_option
-@which_results
+@which_results()
 @click.option(
     "--sort", type=click.Choice([order.value for order in Order]), help="Default: newest."
 )
@@ -163,7 +174,7 @@ def _follow(database: str, wanted: Filter, form: Form | None, *, faces: bool) ->
     help="Rather lay out the corrected images in DIR, in a folder for each label.",
 )
 @database_option
-@which_results
+@which_results()
 def export(file: Path | None, corrections: Path | None, database: str, **wanted: Any) -> None:
     """Write decisions to FILE: .csv, .jsonl, .parquet or .sqlite, as its name ends.
 

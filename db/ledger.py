@@ -1,7 +1,8 @@
 """The life of one file, in rows; the only writer of the database.
 
     claim -> decide -> finish        release gives a claim back
-            correct -> finish        release puts a correction back
+            correct -> finish        release puts a file back that was to be moved
+            redecide -> finish       the same; what was decided before holds again
 
 Each call is one transaction. Calls from several threads are served one after the other.
 """
@@ -22,7 +23,17 @@ from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from db.errors import LedgerError, LedgerUnavailable
-from db.schema import UNFINISHED, Face, Image, Model, State, names_held
+from db.schema import (
+    MOVING,
+    UNFINISHED,
+    EarlierDecision,
+    Face,
+    Image,
+    Model,
+    State,
+    faces_of,
+    names_held,
+)
 from db.text import original, printable
 
 
@@ -75,6 +86,17 @@ class Decision:
     error_detail: str | None = None
     decided_by: str | None = None
     faces: Sequence[FaceRecord] = ()
+
+
+@dataclass(frozen=True)
+class Redecision:
+    """What is decided anew on a filed image, whose file lies at `source`.
+
+    Its `decision` says where the file is to go, which is `source` if it may stay.
+    """
+
+    source: Path
+    decision: Decision
 
 
 @dataclass(frozen=True)
@@ -193,16 +215,33 @@ class Ledger:
         if not decisions:
             return
         now = _now()
-        ids = [decision.id for decision in decisions]
-        faces = [row for decision in decisions for row in _faces(decision)]
         with self._transaction() as session:
             session.execute(sa.update(Image), [_decided(decision, now) for decision in decisions])
-            session.execute(
-                sa.delete(Face).where(Face.image_id.in_(ids)),
-                execution_options={"synchronize_session": False},
-            )
-            if faces:
-                session.execute(sa.insert(Face), faces)
+            _replace_faces(session, {one.id: _faces(one) for one in decisions})
+
+    def redecide(self, redecisions: Sequence[Redecision]) -> set[int]:
+        """Store decisions in place of earlier ones, which are kept, before any file is moved.
+
+        Gives the ids of which they are true now. Of others the file is elsewhere by now, or a
+        person has said what they are. A row whose file may not stay is `resorting` until `finish`.
+        What is decided as it was before is not written again.
+        """
+        if not redecisions:
+            return set()
+        now = _now()
+        with self._transaction() as session:
+            rows = _undisputed(session, redecisions)
+            fit = [one for one in redecisions if one.decision.id in rows]
+            new = [one for one in fit if not _is_the_same(one, rows[one.decision.id])]
+            if new:
+                faces = _faces_of(session, [one.decision.id for one in new])
+                session.execute(
+                    sa.insert(EarlierDecision),
+                    [_earlier(rows[id], faces[id]) for id in faces],
+                )
+                session.execute(sa.update(Image), [_redecided(one, now) for one in new])
+                _replace_faces(session, {one.decision.id: _faces(one.decision) for one in new})
+            return {one.decision.id for one in fit}
 
     def correct(self, corrections: Sequence[Correction]) -> set[int]:
         """Store what a person says, before any file is moved; gives the ids of which it is true.
@@ -231,7 +270,7 @@ class Ledger:
         with self._transaction() as session:
             session.execute(
                 sa.update(Image)
-                .where(Image.id.in_(ids), Image.state.in_((State.DECIDED, State.CORRECTING)))
+                .where(Image.id.in_(ids), Image.state.in_((State.DECIDED, *MOVING)))
                 .values(
                     state=sa.type_coerce(final, Image.state.type),
                     filed_at=sa.func.coalesce(Image.filed_at, _now()),
@@ -243,11 +282,13 @@ class Ledger:
     def release(self, ids: Sequence[int]) -> None:
         """Forget unfinished rows, whose files stay where they are or are gone, and their faces.
 
-        Of a correction only the move is forgotten: what a person said stays.
+        Of a correction only the move is forgotten: what a person said stays. Of a new decision on
+        a filed image all is: the one before holds again.
         """
         if not ids:
             return
         with self._transaction() as session:
+            _restore_decisions(session, ids)
             session.execute(
                 sa.update(Image)
                 .where(Image.id.in_(ids), Image.state == State.CORRECTING)
@@ -302,11 +343,11 @@ class Ledger:
             )
             return changed.scalar() is not None
 
-    def correcting(self) -> list[Unfinished]:
-        """All rows that a correction moves, oldest first; their sources are where files lay."""
+    def moving(self) -> list[Unfinished]:
+        """All filed rows whose files move, oldest first; their sources are where those lay."""
         with self._transaction() as session:
             rows = session.scalars(
-                sa.select(Image).where(Image.state == State.CORRECTING).order_by(Image.id)
+                sa.select(Image).where(Image.state.in_(MOVING)).order_by(Image.id)
             )
             return [_moving(row) for row in rows]
 
@@ -355,7 +396,85 @@ def _decided(decision: Decision, now: datetime) -> dict[str, Any]:
 
 
 def _faces(decision: Decision) -> list[dict[str, Any]]:
-    return [asdict(face) | {"image_id": decision.id} for face in decision.faces]
+    return [asdict(face) for face in decision.faces]
+
+
+def _replace_faces(session: Session, faces: Mapping[int, Sequence[dict[str, Any]]]) -> None:
+    """Let images, by id, have these faces and no others."""
+    session.execute(
+        sa.delete(Face).where(Face.image_id.in_(list(faces))),
+        execution_options={"synchronize_session": False},
+    )
+    rows = [face | {"image_id": id} for id, some in faces.items() for face in some]
+    if rows:
+        session.execute(sa.insert(Face), rows)
+
+
+def _faces_of(session: Session, ids: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
+    """The faces of images by id, in the order in which they were recorded."""
+    faces: dict[int, list[dict[str, Any]]] = {id: [] for id in ids}
+    for row in session.execute(faces_of(ids)).mappings():
+        face = dict(row)
+        faces[face.pop("image_id")].append(face)
+    return faces
+
+
+def _undisputed(session: Session, redecisions: Sequence[Redecision]) -> dict[int, Image]:
+    """The rows, by id, that are filed as the decisions take them to be, and not corrected."""
+    sources = {one.decision.id: str(one.source) for one in redecisions}
+    rows = session.scalars(
+        sa.select(Image)
+        .where(
+            Image.id.in_(sources),
+            Image.state == State.FILED,
+            Image.label.is_not(None),
+            Image.corrected_label.is_(None),
+        )
+        .with_for_update()
+    )
+    return {row.id: row for row in rows if row.destination_path == sources[row.id]}
+
+
+def _is_the_same(one: Redecision, row: Image) -> bool:
+    now = one.decision
+    before = (row.model_id, row.label, row.p_sad, row.destination_path)
+    return before == (now.model_id, now.label, now.p_sad, str(now.destination))
+
+
+DECISION = ("model_id", "label", "probability", "p_sad", "decided_by", "decided_at")
+"""The columns of a decision that an image and an earlier decision have alike."""
+
+
+def _earlier(row: Image, faces: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in DECISION} | {"image_id": row.id, "faces": faces}
+
+
+def _redecided(one: Redecision, now: datetime) -> dict[str, Any]:
+    moves = one.decision.destination != one.source
+    return _decided(one.decision, now) | {
+        "state": State.RESORTING if moves else State.FILED,
+        "moved_from": str(one.source) if moves else None,
+    }
+
+
+def _restore_decisions(session: Session, ids: Sequence[int]) -> None:
+    """Give `resorting` rows back the decisions, and the places, that they had before."""
+    rows = session.scalars(
+        sa.select(Image).where(Image.id.in_(ids), Image.state == State.RESORTING)
+    ).all()
+    for row in rows:
+        last = session.scalars(
+            sa.select(EarlierDecision)
+            .where(EarlierDecision.image_id == row.id)
+            .order_by(EarlierDecision.id.desc())
+        ).first()
+        assert last  # or it would have another state
+        for name in DECISION:
+            setattr(row, name, getattr(last, name))
+        row.state, row.destination_path, row.moved_from = State.FILED, row.moved_from, None
+        _replace_faces(session, {row.id: last.faces})
+        session.delete(last)
+    session.flush()
 
 
 def _unfinished(row: Image) -> Unfinished:

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db.schema import UNFINISHED, Face, Image, State, names_held, results
+from db.schema import UNFINISHED, Image, Model, State, faces_of, names_held, results
 from db.terms import Order
 from db.text import original
 
@@ -26,7 +26,7 @@ ESCAPE = "!"
 
 RECORD = sa.select(
     *(Image.id, Image.state, Image.source_path, Image.source_path_raw, Image.source_mtime_ns),
-    *(Image.destination_path, Image.size_bytes, Image.sha256, Image.missing_since),
+    *(Image.destination_path, Image.size_bytes, Image.sha256, Image.missing_since, Image.label),
 )
 """What a `Record` is made of."""
 
@@ -72,6 +72,7 @@ class Record:
     mtime_ns: int
     sha256: str | None
     is_missing: bool
+    label: str | None
 
 
 def find(
@@ -179,6 +180,35 @@ def records(engine: sa.Engine, *states: State) -> Iterator[Record]:
             last = page[-1].id
 
 
+def undisputed(
+    engine: sa.Engine, wanted: Filter, *, except_by: str | None = None
+) -> Iterator[Record]:
+    """The filed images that are wanted, are there, and were judged by no person, the oldest first.
+
+    Without those that the model bundle with the hash `except_by` has decided. Pages as `records`;
+    the order of `wanted` does not count.
+    """
+    query = (
+        RECORD.join(results, results.c.id == Image.id)
+        .outerjoin(Model, Model.id == Image.model_id)
+        .where(*_conditions(wanted), Image.state == State.FILED, Image.label.is_not(None))
+        .where(Image.corrected_label.is_(None), Image.missing_since.is_(None))
+        .order_by(Image.id)
+    )
+    if except_by:
+        query = query.where(Model.sha256.is_distinct_from(except_by))
+    last, left = -1, wanted.limit
+    while left is None or left > 0:
+        with engine.connect() as connection:
+            some = FETCHED if left is None else min(left, FETCHED)
+            page = _records(connection, query.where(Image.id > last).limit(some))
+        if not page:
+            return
+        yield from page
+        last = page[-1].id
+        left = None if left is None else left - len(page)
+
+
 def states(engine: sa.Engine, ids: Sequence[int]) -> dict[int, State]:
     """The present states of rows by id; those without a row are left out."""
     with engine.connect() as connection:
@@ -187,7 +217,7 @@ def states(engine: sa.Engine, ids: Sequence[int]) -> dict[int, State]:
 
 
 def named(engine: sa.Engine, destinations: Sequence[str]) -> set[str]:
-    """Those of the destinations that rows name, or did before a correction that goes on."""
+    """Those of the destinations that rows name, or did before a move that goes on."""
     with engine.connect() as connection:
         return set(connection.scalars(names_held(destinations)))
 
@@ -252,6 +282,7 @@ def _records(connection: sa.Connection, query: sa.Select[*tuple[Any, ...]]) -> l
             mtime_ns=row.source_mtime_ns,
             sha256=row.sha256,
             is_missing=row.missing_since is not None,
+            label=row.label,
         )
         for row in connection.execute(query)
     ]
@@ -259,9 +290,7 @@ def _records(connection: sa.Connection, query: sa.Select[*tuple[Any, ...]]) -> l
 
 def _add_faces(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
     faces: dict[int, list[dict[str, Any]]] = {row["id"]: [] for row in rows}
-    about = (Face.x, Face.y, Face.width, Face.height, Face.score, Face.p_sad)
-    query = sa.select(Face.image_id, *about).where(Face.image_id.in_(faces)).order_by(Face.id)
-    for row in connection.execute(query).mappings():
+    for row in connection.execute(faces_of(list(faces))).mappings():
         face = dict(row)
         faces[face.pop("image_id")].append(face)
     for one in rows:

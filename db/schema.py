@@ -10,14 +10,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-NEWEST = "0005"
+NEWEST = "0006"
 """The migration that this code needs."""
 
 
 class State(enum.StrEnum):
     """Where a file is in its life: claimed -> decided -> filed, or failed for a bad one.
 
-    A filed one that a person corrects is `correcting` while its file moves, then filed again.
+    While its file moves elsewhere, a filed one is `correcting`, where a person has said what it is,
+    or `resorting`, where it was decided again; then it is filed again.
     """
 
     CLAIMED = "claimed"
@@ -25,11 +26,13 @@ class State(enum.StrEnum):
     FILED = "filed"
     FAILED = "failed"
     CORRECTING = "correcting"
+    RESORTING = "resorting"
 
 
 UNFINISHED = (State.CLAIMED, State.DECIDED)
-OPEN = (*UNFINISHED, State.CORRECTING)
-JUDGED = (State.FILED, State.CORRECTING)
+MOVING = (State.CORRECTING, State.RESORTING)
+OPEN = (*UNFINISHED, *MOVING)
+JUDGED = (State.FILED, *MOVING)
 
 BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
@@ -55,6 +58,7 @@ class Base(DeclarativeBase):
     type_annotation_map = {  # noqa: RUF012  (SQLAlchemy's own way of configuring a base)
         datetime: UtcDateTime(),
         dict[str, Any]: sa.JSON(),
+        list[dict[str, Any]]: sa.JSON(),
         list[str]: sa.JSON(),
         State: sa.Enum(
             State,
@@ -87,7 +91,7 @@ class Image(Base):
     `source_path` is printable text; where a file's name is no valid UTF-8, the undecodable bytes
     stand in it as `\xNN` and `source_path_raw` has the path as the operating system knows it.
     `decided_by` is `faces` or `whole_image`, None of what is undecided or failed.
-    `moved_from` is where the file of one that is `correcting` lay before; `missing_since` is when
+    `moved_from` is where the file of one of MOVING lay before; `missing_since` is when
     a filed one was first not found where it was filed.
     """
 
@@ -182,10 +186,37 @@ class Face(Base):
     __table_args__ = (sa.Index("faces_by_image", "image_id"),)
 
 
-def names_held(among: Sequence[str]) -> sa.CompoundSelect[str]:
-    """Those of the paths at which a row has its file, or had it before a correction that goes on.
+class EarlierDecision(Base):
+    """What was decided on an image before it was decided again; among its image's by `id` in order.
 
-    A correction that is given back needs the second again.
+    `faces` are those that counted then, each as the columns of `Face` have it.
+    """
+
+    __tablename__ = "earlier_decisions"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    image_id: Mapped[int] = mapped_column(BigId, sa.ForeignKey("images.id", ondelete="CASCADE"))
+    model_id: Mapped[int | None] = mapped_column(sa.ForeignKey("models.id"))
+    label: Mapped[str] = mapped_column(sa.String(16))
+    probability: Mapped[float | None]
+    p_sad: Mapped[float | None]
+    decided_by: Mapped[str | None] = mapped_column(sa.String(16))
+    decided_at: Mapped[datetime | None]
+    faces: Mapped[list[dict[str, Any]]]
+
+    __table_args__ = (sa.Index("earlier_decisions_by_image", "image_id"),)
+
+
+def faces_of(ids: Sequence[int]) -> sa.Select[*tuple[Any, ...]]:
+    """The faces of images, each with its `image_id`, in the order in which they were recorded."""
+    about = (Face.x, Face.y, Face.width, Face.height, Face.score, Face.p_sad)
+    return sa.select(Face.image_id, *about).where(Face.image_id.in_(ids)).order_by(Face.id)
+
+
+def names_held(among: Sequence[str]) -> sa.CompoundSelect[str]:
+    """Those of the paths at which a row has its file, or had it before a move that goes on.
+
+    A move that is given back needs the second again.
     """
     return sa.union_all(
         sa.select(Image.destination_path).where(Image.destination_path.in_(among)),
@@ -219,3 +250,15 @@ results = sa.table(
     sa.column("missing_since", UtcDateTime()),
 )
 """The view `results`: the stable interface for queries."""
+
+decisions = sa.table(
+    "decisions",
+    sa.column("image_id", sa.BigInteger()),
+    sa.column("model_id", sa.Integer()),
+    sa.column("label", sa.String()),
+    sa.column("probability", sa.Double()),
+    sa.column("p_sad", sa.Double()),
+    sa.column("decided_by", sa.String()),
+    sa.column("decided_at", UtcDateTime()),
+)
+"""The view `decisions`: one row a decision, those that hold and the earlier ones."""

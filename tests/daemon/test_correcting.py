@@ -140,7 +140,7 @@ def test_no_database_is_a_sentence_and_makes_none(home: Place) -> None:
 def test_a_folder_that_is_missing_is_a_sentence_and_later_made_good(
     home: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daemon.correcting.PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("daemon.refiling.PATIENCE_SECONDS", 0.1)
     path = filed(home, "happy")
     home.sad.rmdir()
     result = correct(home, "sad", path)
@@ -155,11 +155,11 @@ def test_a_folder_that_is_missing_is_a_sentence_and_later_made_good(
 
 def test_another_who_corrects_is_waited_for(home: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     path = filed(home, "happy")
-    monkeypatch.setattr("daemon.correcting.PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("daemon.refiling.PATIENCE_SECONDS", 0.1)
     with lock.hold(home.happy):
         result = correct(home, "sad", path)
-        assert "Another moodsort corrects images" in result.stderr
-    monkeypatch.setattr("daemon.correcting.PATIENCE_SECONDS", PATIENCE)
+        assert "Another moodsort moves images" in result.stderr
+    monkeypatch.setattr("daemon.refiling.PATIENCE_SECONDS", PATIENCE)
     with lock.hold(home.happy):
         waiting = threading.Thread(target=correct, args=(home, "sad", path))
         waiting.start()

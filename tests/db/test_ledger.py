@@ -11,7 +11,7 @@ import pytest
 
 from db.engine import open_for_writing
 from db.errors import LedgerUnavailable
-from db.ledger import Decision, FaceRecord, Ledger, ModelRecord, Source
+from db.ledger import Correction, Decision, FaceRecord, Ledger, ModelRecord, Redecision, Source
 from tests.helpers import Place
 
 MODEL = ModelRecord("m", "a" * 64, ("happy", "sad"), 48, 48, 1, {"test": {"accuracy": 0.9}})
@@ -190,6 +190,62 @@ def test_a_destination_belongs_to_one_row_for_ever(ledger: Ledger) -> None:
 
 def test_a_model_is_registered_once(ledger: Ledger) -> None:
     assert ledger.register(MODEL) == ledger.register(MODEL)
+
+
+def refiled(id: int, model_id: int, destination: str) -> Redecision:
+    """Decided anew, and other faces found, of the one that lies at /happy/a.jpg."""
+    decision = replace(good(id, model_id, destination, [LARGE]), label="sad", p_sad=0.9)
+    return Redecision(Path("/happy/a.jpg"), decision)
+
+
+@pytest.fixture
+def filed(ledger: Ledger) -> int:
+    id = claim_one(ledger)
+    ledger.decide([good(id, ledger.register(MODEL), faces=[SMALL])])
+    ledger.finish([id])
+    return id
+
+
+def test_a_new_decision_takes_the_place_of_the_one_before(
+    ledger: Ledger, place: Place, filed: int
+) -> None:
+    other = ledger.register(replace(MODEL, name="other", sha256="c" * 64))
+    assert ledger.redecide([refiled(filed, other, "/sad/a.jpg")]) == {filed}
+    assert states(place) == ["resorting"]
+    [moving] = ledger.moving()
+    assert (moving.source.path, moving.destination) == (Path("/happy/a.jpg"), Path("/sad/a.jpg"))
+    assert ledger.taken([Path("/happy/a.jpg"), Path("/sad/a.jpg")]) == {
+        *(Path("/happy/a.jpg"), Path("/sad/a.jpg"))
+    }
+    ledger.finish([filed])
+    [row] = place.rows()
+    assert (row["state"], row["label"], row["model_id"]) == ("filed", "sad", other)
+    assert faces(place) == [(filed, LARGE)]
+    [earlier] = place.rows("earlier_decisions")
+    assert (earlier["label"], earlier["p_sad"], earlier["image_id"]) == ("happy", 0.1, filed)
+
+
+def test_a_new_decision_that_comes_to_nothing_leaves_all_as_it_was(
+    ledger: Ledger, place: Place, filed: int
+) -> None:
+    before, faces_before = [dict(row) for row in place.rows()], faces(place)
+    ledger.redecide([refiled(filed, 1, "/sad/a.jpg")])
+    ledger.release([filed])
+    after = [dict(row) for row in place.rows()]
+    assert after == before
+    assert faces(place) == faces_before == [(filed, SMALL)]
+    assert place.rows("earlier_decisions") == []
+
+
+def test_what_a_person_says_or_moves_is_not_decided_anew(
+    ledger: Ledger, place: Place, filed: int
+) -> None:
+    elsewhere = replace(refiled(filed, 1, "/sad/a.jpg"), source=Path("/happy/b.jpg"))
+    assert ledger.redecide([elsewhere]) == set()
+    said = Correction(filed, "happy", Path("/happy/a.jpg"), Path("/happy/a.jpg"), 1_000)
+    assert ledger.correct([said]) == {filed}
+    assert ledger.redecide([refiled(filed, 1, "/happy/a.jpg")]) == set()
+    assert place.rows("earlier_decisions") == []
 
 
 def test_threads_take_turns(ledger: Ledger, place: Place) -> None:
