@@ -49,6 +49,7 @@ COMMANDS = {
     "export": ("db.cli:export", "Write decisions to a file: CSV, JSON, Parquet, SQLite."),
     "correct": ("daemon.cli:correct", "Say what filed images are; they are moved there."),
     "resort": ("daemon.model_cli:resort", "Decide filed images again with the model of now."),
+    "models": ("daemon.model_cli:models", "Tell which models were used; choose another."),
     "status": ("daemon.cli:status", "Tell whether the service works, and how it does."),
     "doctor": ("daemon.cli:doctor", "Compare the database with the folders; repair."),
     "clean": (
@@ -238,7 +239,7 @@ def classify(images: tuple[str, ...], config: Path | None, as_json: bool, **flag
     from trainer import bundle
 
     settings = configuration.load(config, os.environ, flags)
-    loaded = bundle.load(settings.model, settings.face_limits)
+    loaded = bundle.load(settings.bundle, settings.face_limits)
     failures = 0
     paths = _paths(images)
     with ThreadPoolExecutor(os.cpu_count()) as pool:

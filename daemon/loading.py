@@ -75,7 +75,7 @@ def load_model(settings: Settings) -> tuple[Bundle, Readers]:
         ServiceError: a process cannot be started.
     """
     try:
-        model = bundle.load(settings.model, settings.face_limits)
+        model = bundle.load(settings.bundle, settings.face_limits)
     except BundleError as error:
         raise SettingsError(str(error)) from None
     if model.in_batches:

@@ -79,7 +79,7 @@ def serve(
         )
         serves = settings.metrics_listen and not once  # A service may run on another folder.
         metrics = Metrics(settings.metrics_listen) if serves else None
-        vitals = Vitals(settings, inbox, reporter, manager, metrics)
+        vitals = Vitals(settings, inbox, reporter, manager, metrics, reloads=reload is not None)
         service = _Service(inbox, reporter, manager, vitals, metrics, stop, reload, once=once)
         try:
             with vitals.troubles.noting():

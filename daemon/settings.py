@@ -55,6 +55,9 @@ def host_and_port(address: str) -> tuple[str, int]:
 FOLDER = click.Path(file_okay=False, path_type=Path)
 HOME = Path("moodsort-data")
 
+CURRENT, SHIPPED = "current", "default"
+"""What may be said for a model instead of its path; CURRENT is also the name of a link to it."""
+
 
 def _setting(
     default: Any,
@@ -88,7 +91,13 @@ class Settings:
         str(HOME / "moodsort.db"), click.STRING, "SQLite file or database URL."
     )
     model: str = _setting(
-        "default", click.STRING, "Model bundle: a folder, a .zip, or default for the shipped one."
+        CURRENT,
+        click.STRING,
+        "Model bundle: a folder, a .zip, default for the shipped one, or current for the one that "
+        "`moodsort models` chose, which at first is the shipped one, too.",
+    )
+    models: Path = _setting(
+        HOME / "models", FOLDER, "Where `moodsort models promote` keeps the models that it chose."
     )
     unsure_below: float = _setting(
         0.0,
@@ -164,6 +173,14 @@ class Settings:
         return folders
 
     @property
+    def bundle(self) -> str:
+        """The model bundle that `model` stands for now, as `trainer.bundle.load` takes it."""
+        if self.model != CURRENT:
+            return self.model
+        link = self.models / CURRENT
+        return str(link.resolve()) if os.path.lexists(link) else SHIPPED
+
+    @property
     def face_limits(self) -> FaceLimits:
         """Which faces count, as the trainer takes it."""
         from trainer.faces import FaceLimits
@@ -181,7 +198,9 @@ FOLDERS = ("inbox", "happy", "sad", "failed", "unsure")
 FIXED = ("inbox", "database", "recursive", "poll", "log_format", "metrics_listen")
 """The settings that stay as they are while the service runs."""
 
-JUDGING = frozenset({"model", "faces", "faces_min_size", "faces_min_score", "faces_max_count"})
+JUDGING = frozenset(
+    {"model", "models", "faces", "faces_min_size", "faces_min_score", "faces_max_count"}
+)
 """The settings that say how an image is judged."""
 
 KEYS = {f.metadata["key"] or f.name: f.name for f in fields(Settings)}
@@ -310,7 +329,7 @@ def _anchor(name: str, value: Any, folder: Path) -> Any:
     if isinstance(value, Path):
         return folder / value.expanduser()
     is_path = (name == "database" and "://" not in value) or (
-        name == "model" and value != "default"
+        name == "model" and value not in (CURRENT, SHIPPED)
     )
     return str(folder / Path(value).expanduser()) if is_path else value
 
@@ -321,11 +340,12 @@ def _require_apart(settings: Settings) -> None:
     for one, other in combinations(folders, 2):
         if folders[one] == folders[other]:
             raise SettingsError(f"{one} and {other} are the same folder, {folders[one]}.")
+    folders["models"] = settings.models.resolve()
     if "://" not in settings.database:
         folders["database"] = Path(settings.database).resolve()
     inbox = folders.pop("inbox")
     for name, path in folders.items():
         if path.is_relative_to(inbox):
             raise SettingsError(f"{name} ({path}) must not lie inside the inbox ({inbox}).")
-        if name != "database" and inbox.is_relative_to(path):
+        if name not in ("database", "models") and inbox.is_relative_to(path):
             raise SettingsError(f"The inbox ({inbox}) must not lie inside {name} ({path}).")

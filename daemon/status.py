@@ -45,12 +45,14 @@ class Report:
 
     `images` are those filed since the start, by label. `per_second`: over the last minutes, by how
     many. `waiting`: files and batches in each queue. `trouble` is what it waits for now, such as a
-    full disk. `silent_seconds`: how long a thread that should work has given no sign of life; if
-    that is too long, it `hangs`. `free_bytes` of each folder's disk, None where it is missing.
+    full disk. `reloads`: it heeds SIGHUP. `silent_seconds`: how long a thread that should work has
+    given no sign of life; if that is too long, it `hangs`. `free_bytes` of each folder's disk, None
+    where it is missing.
     """
 
     state: str
     pid: int
+    reloads: bool
     started_at: str
     written_at: str
     model: str | None

@@ -37,6 +37,8 @@ class Vitals:
         reporter: Reporter,
         manager: Manager,
         metrics: Metrics | None,
+        *,
+        reloads: bool,
     ) -> None:
         self.state = status.STARTING
         self.starting = Life()
@@ -47,6 +49,7 @@ class Vitals:
         self._reporter = reporter
         self._manager = manager
         self._metrics = metrics
+        self._reloads = reloads
         self._disks = _disks(settings)
         self._rates = Rates()
         self._started_at = status.now()
@@ -102,6 +105,7 @@ class Vitals:
         return Report(
             state=self.state,
             pid=os.getpid(),
+            reloads=self._reloads,
             started_at=self._started_at,
             written_at=status.now(),
             model=bundle.info.name if bundle else None,

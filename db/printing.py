@@ -118,9 +118,9 @@ def print_groups(title: str, groups: Sequence[Group]) -> None:
         "sad": [str(group.sad or "") for group in groups],
         "unsure": [str(group.unsure or "") for group in groups],
         "failed": [str(group.failed or "") for group in groups],
-        "happy %": [_percent(group.share_happy) for group in groups],
+        "happy %": [percent(group.share_happy) for group in groups],
         "checked": [str(group.corrected or "") for group in groups],
-        "right %": [_percent(group.agreement) for group in groups],
+        "right %": [percent(group.agreement) for group in groups],
     }
     columns = {name: cells for name, cells in columns.items() if any(cells)}
     table = Table(box=None, pad_edge=False)
@@ -177,5 +177,6 @@ def _near(path: str) -> str:
     return path.removeprefix(f"{Path.cwd()}/")
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
+    """For people; nothing where there is none."""
     return "" if share is None else f"{share:.1%}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from db.schema import JUDGED, Image, State, results
+from db.schema import JUDGED, Image, Model, State, decisions, results
 from db.terms import By
 
 QUARTER = 900
@@ -142,6 +142,77 @@ def groups(
     return sorted((Group(**row) for row in found), key=lambda group: -group.images)
 
 
+@dataclass(frozen=True)
+class Use:
+    """A model that has decided something, and how its decisions have fared.
+
+    `images` are those whose decision is its own now, `decisions` also counts earlier ones. Of them
+    a person has judged `corrected` images, and said the same of `agreeing` ones.
+    """
+
+    name: str
+    sha256: str
+    metrics: dict[str, Any]
+    first_used_at: datetime
+    last_decided_at: datetime | None
+    images: int
+    decisions: int
+    corrected: int
+    agreeing: int
+
+    @property
+    def agreement(self) -> float | None:
+        """As in `Stats`."""
+        return _share(self.agreeing, self.corrected)
+
+
+def uses(engine: sa.Engine) -> list[Use]:
+    """All models that were used, the one that was used first at first."""
+    made = decisions.c
+    said = Image.corrected_label
+    counted = (
+        sa.select(
+            made.model_id,
+            sa.func.max(made.decided_at).label("last_decided_at"),
+            sa.func.count().label("decisions"),
+            _number(said.is_not(None)).label("corrected"),
+            _number(said == made.label).label("agreeing"),
+        )
+        .join(Image, Image.id == made.image_id)
+        .group_by(made.model_id)
+        .subquery()
+    )
+    current = (
+        sa.select(Image.model_id, sa.func.count().label("images"))
+        .where(Image.label.is_not(None))
+        .group_by(Image.model_id)
+        .subquery()
+    )
+    query = (
+        sa.select(
+            *(Model.name, Model.sha256, Model.metrics, Model.first_used_at),
+            counted.c.last_decided_at,
+            *(
+                sa.func.coalesce(count, 0).label(count.name)
+                for count in (
+                    *(current.c.images, counted.c.decisions),
+                    *(counted.c.corrected, counted.c.agreeing),
+                )
+            ),
+        )
+        .outerjoin(counted, counted.c.model_id == Model.id)
+        .outerjoin(current, current.c.model_id == Model.id)
+        .order_by(Model.id)
+    )
+    with engine.connect() as connection:
+        return [Use(**row) for row in connection.execute(query).mappings()]
+
+
+def _number(condition: sa.ColumnElement[bool]) -> sa.Function[int]:
+    """How many rows of a group it is true of."""
+    return sa.func.sum(sa.case((condition, 1), else_=0))
+
+
 def _counters() -> list[sa.Label[int]]:
     """All counts of a group but its key."""
     is_filed = results.c.state.in_(JUDGED)
@@ -153,10 +224,7 @@ def _counters() -> list[sa.Label[int]]:
         "corrected": results.c.corrected_label.is_not(None),
         "agreeing": results.c.corrected_label == results.c.label,
     }
-    counts = [
-        sa.func.sum(sa.case((condition, 1), else_=0)).label(name)
-        for name, condition in conditions.items()
-    ]
+    counts = [_number(condition).label(name) for name, condition in conditions.items()]
     return [sa.func.count().label("images"), *counts]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from tests.helpers import Place
 from trainer.bundle import SHIPPED, Bundle, load
 
 SHARED_MEMORY = Path("/dev/shm")
+
+os.environ["MOODSORT_MODELS"] = "/nonexistent/models"  # Nobody's choice of a model counts here.
 
 
 @pytest.fixture(autouse=True)

@@ -98,6 +98,7 @@ class Place:
             failed=self.failed,
             unsure=self.unsure,
             database=str(self.database),
+            models=self.root / "models",
             settle_seconds=0.1,
         )
 

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import lzma
+import os
 import tempfile
 import zipfile
 import zlib
@@ -42,6 +43,8 @@ MODEL_FILES = tuple(
     name for file in (MODEL_FILE, FACES_FILE, DETECTOR_FILE) for name in file_names(file)
 )
 INFO_FILE = "bundle.json"
+EXTRAS = ("report.html", "curves.png", "confusion.png")
+"""Files for people, which need not be there."""
 
 SHIPPED = "default"
 """The name that stands for the bundle that comes with moodsort."""
@@ -332,6 +335,40 @@ def load(where: str, limits: FaceLimits = FaceLimits()) -> Bundle:
         else None,
         whole=stages[info.whole.file] if info.whole else None,
     )
+
+
+def inspect(where: str) -> tuple[BundleInfo, str]:
+    """What the bundle at `where` says of itself, and the hash that stands for all of it.
+
+    Raises:
+        BundleError: as `load`, but that its networks are not loaded.
+    """
+    with _folder(where) as folder:
+        info, sha256, _ = _verified(folder, where)
+    return info, sha256
+
+
+def copy(where: str, to: Path) -> None:
+    """Write what belongs to the bundle at `where` into the new folder `to`, which others may read.
+
+    Raises:
+        BundleError: as `inspect`.
+        OSError: `to` exists, or cannot be written.
+    """
+    with _folder(where) as folder:
+        _, _, stored = _verified(folder, where)
+        files = {INFO_FILE: (folder / INFO_FILE).read_bytes()}
+        for name, network in stored.items():
+            files |= network.files(name)
+        files |= {name: (folder / name).read_bytes() for name in EXTRAS if (folder / name).exists()}
+    to.mkdir()
+    to.chmod(0o755)
+    for name, content in files.items():
+        with open(to / name, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        (to / name).chmod(0o644)
 
 
 def _stored(folder: Path, file: str) -> StoredNetwork:

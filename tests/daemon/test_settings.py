@@ -177,7 +177,8 @@ def test_every_setting_is_a_flag(command: str) -> None:
 
 def test_classify_takes_the_settings_that_say_how_an_image_is_judged() -> None:
     faces = {"--faces", "--no-faces", "--faces-min-size", "--faces-min-score", "--faces-max-count"}
-    assert flags_of("classify") == {"--model", "--config", "--json", "--help"} | faces
+    models = {"--model", "--models"}
+    assert flags_of("classify") == {"--config", "--json", "--help"} | models | faces
 
 
 def flags_of(command: str) -> set[str]:
