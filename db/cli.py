@@ -87,7 +87,11 @@ FILTERS: dict[str, Decorator] = {
         metavar="GLOB",
         help="Where it came from or lies now: '*.png', 'holiday/*', '/home/me/*'.",
     ),
-    "corrected": click.option("--corrected", is_flag=True, help="Only what a person has judged."),
+    "corrected": click.option(
+        "--corrected/--not-corrected",
+        default=None,
+        help="Only what a person has judged, or has not.",
+    ),
     "error": click.option("--error", metavar="CODE", help="Why it failed: truncated, empty …"),
 }
 """The flags of `db.queries.Filter`, but order and limits."""

@@ -20,6 +20,9 @@ COLUMNS = tuple(results.c.keys())
 FETCHED = 1000
 """Rows that are held at a time."""
 
+FALLING = (Order.NEWEST, Order.MOST_CERTAIN)
+"""The orders in which what is largest comes first."""
+
 ESCAPE = "!"
 """What takes its meaning from a special character of a pattern; a backslash has one of its own."""
 
@@ -38,7 +41,7 @@ class Filter:
     `since` and `until` (not included) are about the time of the claim. `path` is matched with the
     source and the destination: `*` stands for any characters, `?` for one; one that begins with
     neither `/` nor `*` may lie in any folder. Upper and lower case are the same. `corrected`: only
-    those that a person has judged.
+    those that a person has judged, or with False only the others.
     """
 
     label: str | None = None
@@ -50,7 +53,7 @@ class Filter:
     model: str | None = None
     path: str | None = None
     error: str | None = None
-    corrected: bool = False
+    corrected: bool | None = None
     order: Order = Order.NEWEST
     limit: int | None = None
     offset: int = 0
@@ -83,10 +86,10 @@ def find(
     `with_faces` adds `faces`: of each face x, y, width and height (pixels of the upright image),
     score and p_sad (0 to 1), in the order in which they were recorded.
     """
-    query = sa.select(results).where(*_conditions(wanted)).order_by(*_ordering(wanted.order))
+    query = sa.select(results).where(*conditions(wanted)).order_by(*ordering(wanted.order))
     query = query.limit(wanted.limit).offset(wanted.offset or None)
     with engine.connect() as connection:
-        yield from _fetch(connection, query, with_faces=with_faces)
+        yield from fetch(connection, query, with_faces=with_faces)
 
 
 def follow(
@@ -109,17 +112,18 @@ def follow(
             # Where the newest rows were given back, their numbers come again.
             newest = new[-1].id if new else _newest(connection)
             ended = [row.id for row in seen if row.id not in begun]
-            query = sa.select(results).where(results.c.id.in_(ended), *_conditions(wanted))
-            yield list(_fetch(connection, query.order_by(results.c.id), with_faces=with_faces))
+            query = sa.select(results).where(results.c.id.in_(ended), *conditions(wanted))
+            yield list(fetch(connection, query.order_by(results.c.id), with_faces=with_faces))
 
 
 def _newest(connection: sa.Connection) -> int:
     return connection.scalar(sa.select(sa.func.max(Image.id))) or 0
 
 
-def _fetch(
-    connection: sa.Connection, query: sa.Select[Any], *, with_faces: bool
+def fetch(
+    connection: sa.Connection, query: sa.Select[Any], *, with_faces: bool = False
 ) -> Iterator[dict[str, Any]]:
+    """The rows of a query of the view `results`; `with_faces` as in `find`."""
     found = connection.execute(query, execution_options={"yield_per": FETCHED})
     for chunk in found.mappings().partitions():
         rows = [dict(row) for row in chunk]
@@ -128,8 +132,8 @@ def _fetch(
         yield from rows
 
 
-def _conditions(wanted: Filter) -> Iterator[sa.ColumnElement[bool]]:
-    """One for each thing that is asked for."""
+def conditions(wanted: Filter) -> Iterator[sa.ColumnElement[bool]]:
+    """Those of a query for the wanted: one for each thing that is asked for."""
     asked: tuple[tuple[Any, Callable[[Any], sa.ColumnElement[bool]]], ...] = (
         (wanted.label, results.c.label.__eq__),
         (wanted.state, results.c.state.__eq__),
@@ -142,8 +146,9 @@ def _conditions(wanted: Filter) -> Iterator[sa.ColumnElement[bool]]:
         (wanted.path, _lies_at),
     )
     yield from (condition(value) for value, condition in asked if value is not None)
-    if wanted.corrected:
-        yield results.c.corrected_label.is_not(None)
+    if wanted.corrected is not None:
+        said = results.c.corrected_label
+        yield said.is_not(None) if wanted.corrected else said.is_(None)
     if wanted.order in (Order.LEAST_CERTAIN, Order.MOST_CERTAIN):
         yield results.c.probability.is_not(None)
 
@@ -157,15 +162,15 @@ def _lies_at(pattern: str) -> sa.ColumnElement[bool]:
     return sa.or_(*(path.ilike(like, escape=ESCAPE) for path in paths))
 
 
-def _ordering(order: Order) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
-    by_time, by_certainty = results.c.claimed_at, results.c.probability
-    orders = {
-        Order.NEWEST: (by_time.desc(), results.c.id.desc()),
-        Order.OLDEST: (by_time, results.c.id),
-        Order.LEAST_CERTAIN: (by_certainty, results.c.id),
-        Order.MOST_CERTAIN: (by_certainty.desc(), results.c.id.desc()),
-    }
-    return orders[order]
+def key(order: Order) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
+    """The columns that results are in order by; no two rows have the same in them."""
+    is_by_certainty = order in (Order.LEAST_CERTAIN, Order.MOST_CERTAIN)
+    return results.c.probability if is_by_certainty else results.c.claimed_at, results.c.id
+
+
+def ordering(order: Order) -> tuple[sa.ColumnElement[Any], ...]:
+    """The order for a query."""
+    return tuple(column.desc() for column in key(order)) if order in FALLING else key(order)
 
 
 def records(engine: sa.Engine, *states: State) -> Iterator[Record]:

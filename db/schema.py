@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-NEWEST = "0006"
+NEWEST = "0007"
 """The migration that this code needs."""
 
 
@@ -137,6 +137,7 @@ class Image(Base):
         sa.Index("images_by_state", "state", "id"),
         sa.Index("images_by_state_and_time", "state", "claimed_at", "id"),
         sa.Index("images_by_probability", "probability", "id"),
+        sa.Index("images_by_label_and_probability", "label", "probability", "id"),
         sa.Index(
             "images_by_error",
             *("error_code", "claimed_at", "id"),

@@ -101,6 +101,7 @@ def test_more_filters(filled: Place) -> None:
     link.close()
     assert ids(filled, "--corrected") == [12, 2]
     assert ids(filled, "--corrected", "--label", "happy") == [2]
+    assert ids(filled, "--not-corrected", "--label", "sad") == [15, 14, 13, 11]
     assert ids(filled, "--error", "empty") == [17, 16]
     assert ids(filled, "--error", "truncated") == []
     assert ids(filled, "--min-probability", "0.75") == list(range(10, 0, -1))
