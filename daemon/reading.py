@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 from daemon import classifier, descent, worker
 from daemon.classifier import Photo, Unsettled
 from daemon.life import Life
-from daemon.worker import Ended, Unstarted, Worker, limited_to
+from daemon.worker import Ended, Unstarted, Workers, limited_to
 from trainer.bundle import Bundle, Verdict
 from trainer.errors import ImageError
 from trainer.image import View
@@ -50,9 +49,6 @@ class Read:
     judging: float = 0.0
 
 
-ReadingWorker = Worker[Sequence[Path], list[Read | None]]
-
-
 class Readers:
     """So many processes, each with a thread here that waits for it.
 
@@ -69,15 +65,12 @@ class Readers:
         self.count = count
         self.life = Life()
         judging = None if bundle.in_batches else bundle
-        self._begin = partial(begin, bundle.info.view, judging, seconds)
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="read")
         self._stopping = threading.Event()
         self._closing = threading.Lock()
-        self._workers: set[ReadingWorker] = set()
-        # None: to be started when it is needed. The one used last comes first: it is warm.
-        self._idle: queue.LifoQueue[ReadingWorker | None] = queue.LifoQueue()
-        for _ in range(count):
-            self._idle.put(self._start())
+        self._workers: Workers[Sequence[Path], list[Read | None]] = Workers(
+            partial(begin, bundle.info.view, judging, seconds), count
+        )
 
     def await_ready(self) -> None:
         """Wait until all that were started can begin at once.
@@ -85,8 +78,7 @@ class Readers:
         Raises:
             Unstarted: one cannot be started.
         """
-        for one in self._workers:
-            one.await_ready()
+        self._workers.await_ready()
 
     def read(self, paths: Sequence[Path]) -> Future[list[Read | None]]:
         """What is in some files; None: not settled, or the readers are closed."""
@@ -103,20 +95,9 @@ class Readers:
             if self._stopping.is_set():
                 return
             self._stopping.set()
-        for one in self._busy_after(STOP_SECONDS):
-            one.kill()
+        self._workers.kill_busy(STOP_SECONDS)
         self._threads.shutdown()
-        for one in self._workers:
-            one.close()
-
-    def _busy_after(self, seconds: float) -> set[ReadingWorker]:
-        """Those that are not done when so much time has passed."""
-        end = time.monotonic() + seconds
-        idle: list[ReadingWorker | None] = []
-        with contextlib.suppress(queue.Empty):
-            while len(idle) < self.count:
-                idle.append(self._idle.get(timeout=max(0.0, end - time.monotonic())))
-        return self._workers.difference(idle)
+        self._workers.close()
 
     def _read(self, paths: Sequence[Path]) -> list[Read | None]:
         if self._stopping.is_set():
@@ -140,26 +121,14 @@ class Readers:
             return _undecodable(path, str(how))
 
     def _ask(self, paths: Sequence[Path]) -> list[Read | None]:
-        one = self._idle.get()
         try:
-            one = one or self._start()
-            return one.ask(paths)
-        except (Ended, Unstarted) as error:
-            assert one
-            self._workers.discard(one)
-            one.close()
-            one = None
-            if self._stopping.is_set():  # and so it was killed, perhaps before it had begun.
+            return self._workers.ask(paths)
+        except Unstarted as error:
+            if self._stopping.is_set():  # and so it was killed before it had begun.
                 raise Ended("it was stopped") from error
             raise
         finally:
             self.life.beat()
-            self._idle.put(one)
-
-    def _start(self) -> ReadingWorker:
-        one: ReadingWorker = Worker(self._begin)
-        self._workers.add(one)
-        return one
 
 
 def prepare() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import queue
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from typing import Generic, TypeVar
@@ -106,6 +108,73 @@ class Worker(Generic[Request, Answer]):
         if code == -signal.SIGALRM:
             return "it takes too long"
         return f"it died of {signal.Signals(-code).name}"
+
+
+class Workers(Generic[Request, Answer]):
+    """Several workers with the same work; as many threads as there are can ask at once."""
+
+    def __init__(self, begin: Callable[[], Callable[[Request], Answer]], count: int) -> None:
+        """`begin` as for a Worker.
+
+        Raises:
+            OSError: a process cannot be started.
+        """
+        self.count = count
+        self._begin = begin
+        self._all: set[Worker[Request, Answer]] = set()
+        # None: to be started when it is needed. The one used last comes first: it is warm.
+        self._idle: queue.LifoQueue[Worker[Request, Answer] | None] = queue.LifoQueue()
+        for _ in range(count):
+            self._idle.put(self._start())
+
+    def await_ready(self) -> None:
+        """Wait until all that were started can begin at once.
+
+        Raises:
+            Unstarted: one cannot be started.
+        """
+        for one in self._all:
+            one.await_ready()
+
+    def ask(self, request: Request) -> Answer:
+        """As `Worker.ask`, of the first that is idle; one that ended is replaced when it is needed.
+
+        Raises:
+            Ended: the request, as it seems, has ended its process.
+            OSError, Unstarted: a process cannot be started.
+        """
+        one = self._idle.get()
+        try:
+            one = one or self._start()
+            return one.ask(request)
+        except (Ended, Unstarted):
+            assert one
+            self._all.discard(one)
+            one.close()
+            one = None
+            raise
+        finally:
+            self._idle.put(one)
+
+    def kill_busy(self, seconds: float) -> None:
+        """End those that are not done when so much time has passed; nobody may ask any more."""
+        end = time.monotonic() + seconds
+        idle: list[Worker[Request, Answer] | None] = []
+        with contextlib.suppress(queue.Empty):
+            while len(idle) < self.count:
+                idle.append(self._idle.get(timeout=max(0.0, end - time.monotonic())))
+        for one in self._all.difference(idle):
+            one.kill()
+
+    def close(self) -> None:
+        """End them all."""
+        for one in self._all:
+            one.close()
+
+    def _start(self) -> Worker[Request, Answer]:
+        one: Worker[Request, Answer] = Worker(self._begin)
+        self._all.add(one)
+        return one
 
 
 @contextlib.contextmanager
