@@ -50,6 +50,7 @@ COMMANDS = {
     "correct": ("daemon.cli:correct", "Say what filed images are; they are moved there."),
     "resort": ("daemon.model_cli:resort", "Decide filed images again with the model of now."),
     "models": ("daemon.model_cli:models", "Tell which models were used; choose another."),
+    "gallery": ("daemon.gallery.cli:gallery", "Look at decisions in a browser; correct by a key."),
     "status": ("daemon.cli:status", "Tell whether the service works, and how it does."),
     "doctor": ("daemon.cli:doctor", "Compare the database with the folders; repair."),
     "clean": (

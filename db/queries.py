@@ -92,6 +92,13 @@ def find(
         yield from fetch(connection, query, with_faces=with_faces)
 
 
+def one(engine: sa.Engine, id: int) -> dict[str, Any] | None:
+    """The row of the view `results` with that id, with its faces as in `find`."""
+    query = sa.select(results).where(results.c.id == id)
+    with engine.connect() as connection:
+        return next(fetch(connection, query, with_faces=True), None)
+
+
 def follow(
     engine: sa.Engine, wanted: Filter, *, with_faces: bool = False
 ) -> Iterator[list[dict[str, Any]]]:

@@ -15,6 +15,8 @@ import pytest
 from PIL import Image
 
 from daemon import classifier, reading
+from daemon.gallery import pictures
+from daemon.gallery.pictures import Wanted
 from daemon.reading import Read
 from trainer.image import DecodedImage, View, decode
 
@@ -68,7 +70,22 @@ def _begin_before(
     return reading.begin(*args)
 
 
+def frail_pictures(mark: Path) -> Callable[[int], Callable[[Wanted], bytes]]:
+    """The same for the gallery, instead of `daemon.gallery.pictures.begin`."""
+    return partial(_begin_frail_pictures, mark)
+
+
+def _begin_frail_pictures(mark: Path, seconds: int) -> Callable[[Wanted], bytes]:
+    _be_frail(mark)
+    return pictures.begin(seconds)
+
+
 def _begin_frail(mark: Path, *args: Any) -> Callable[[Sequence[Path]], list[Read | None]]:
+    _be_frail(mark)
+    return reading.begin(*args)
+
+
+def _be_frail(mark: Path) -> None:
     real = Image.open
 
     def frail_open(file: io.BytesIO, **options: Any) -> Image.Image:
@@ -83,4 +100,3 @@ def _begin_frail(mark: Path, *args: Any) -> Callable[[Sequence[Path]], list[Read
         return real(file, **options)
 
     Image.open = frail_open  # type: ignore[assignment]
-    return reading.begin(*args)

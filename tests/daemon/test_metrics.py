@@ -12,18 +12,12 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.helpers import Place, Service, jpeg, moodsort
+from tests.helpers import Place, Service, free_port, jpeg, moodsort
 
 EXAMPLES = Path(__file__).parent.parent.parent / "docs" / "monitoring"
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
 """Values by name and labels."""
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""What was decided, as pages for a browser on this machine."""

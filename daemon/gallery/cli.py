@@ -1,0 +1,74 @@
+"""moodsort gallery."""
+
+from __future__ import annotations
+
+import logging
+import os
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+import click
+
+from daemon import settings as configuration
+from daemon.errors import SettingsError
+
+DEFAULT_LISTEN = "127.0.0.1:8265"
+
+
+@click.command(epilog="Example: moodsort gallery --open")
+@configuration.options({*configuration.FOLDERS, "database"})
+@click.option(
+    "--listen",
+    type=configuration.Address(),
+    default=DEFAULT_LISTEN,
+    show_default=True,
+    help="Where to serve the pages, HOST:PORT.",
+)
+@click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Its first line is the token that is asked for, also on this machine.",
+)
+@click.option(
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for thumbnails, up to 256 MiB. Default: moodsort/thumbnails in the user's cache.",
+)
+@click.option("--open", "opens", is_flag=True, help="Open it in a browser.")
+def gallery(
+    config: Path | None,
+    listen: str,
+    token_file: Path | None,
+    cache: Path | None,
+    *,
+    opens: bool,
+    **flags: Any,
+) -> None:
+    """Look at decisions in a browser, and correct them with a key.
+
+    Serves pages until Ctrl-C: thumbnails of the newest or the least certain images, with filters;
+    h and s say that one is happy or sad. Only this machine can reach them; with --listen others
+    can, too, and then need the token in the address that is printed.
+
+    Settings come from flags, the environment and a file as those of `run`.
+    """
+    try:
+        from daemon.gallery import serving
+    except ModuleNotFoundError as error:
+        if error.name not in ("flask", "waitress"):
+            raise
+        raise SettingsError(
+            "The gallery needs the extra gallery: pip install -e '.[gallery]'."
+        ) from None
+    settings = configuration.load(config, os.environ, flags)
+    logging.getLogger("daemon").setLevel(logging.ERROR)  # What it does is told on its pages.
+
+    def ready(address: str) -> None:
+        click.echo(f"Look at it at {address} (Ctrl-C ends it)")
+        if opens:
+            webbrowser.open(address)
+
+    serving.serve(
+        settings, listen or DEFAULT_LISTEN, token_file=token_file, cache=cache, ready=ready
+    )
