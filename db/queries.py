@@ -203,7 +203,7 @@ def undisputed(
     query = (
         RECORD.join(results, results.c.id == Image.id)
         .outerjoin(Model, Model.id == Image.model_id)
-        .where(*_conditions(wanted), Image.state == State.FILED, Image.label.is_not(None))
+        .where(*conditions(wanted), Image.state == State.FILED, Image.label.is_not(None))
         .where(Image.corrected_label.is_(None), Image.missing_since.is_(None))
         .order_by(Image.id)
     )
