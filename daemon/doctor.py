@@ -182,7 +182,7 @@ def _problem_of(row: Record, path: Path, *, deep: bool) -> Problem | None:
 
 def _unknown(engine: sa.Engine, root: Path, database: str) -> Iterator[Finding]:
     """What lies below a folder and belongs to no row: no hidden file, nor the database itself."""
-    kept = str(Path(database).resolve())
+    kept = None if "://" in database else str(Path(database).resolve())
     unlistable: list[Path] = []
 
     def note(folder: Path, error: OSError) -> None:
@@ -198,9 +198,9 @@ def _unknown(engine: sa.Engine, root: Path, database: str) -> Iterator[Finding]:
         yield Finding(Problem.UNREADABLE, folder)
 
 
-def _is_apart(path: Path, database: str) -> bool:
+def _is_apart(path: Path, database: str | None) -> bool:
     # SQLite keeps files beside it whose names begin with its own.
-    return path.name.startswith(".") or str(path).startswith(database)
+    return path.name.startswith(".") or (database is not None and str(path).startswith(database))
 
 
 def _orphans(engine: sa.Engine, paths: Sequence[Path]) -> Iterator[Finding]:

@@ -11,3 +11,8 @@ class LedgerUnavailable(LedgerError):
 
 class ExportError(LedgerError):
     """An export cannot be written as it is asked for; the text says why."""
+
+
+def said(error: BaseException) -> str:
+    """What a database says, on one line; what SQLAlchemy adds of its own is for programmers."""
+    return " ".join(str(getattr(error, "orig", None) or error).split()).rstrip(".")

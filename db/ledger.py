@@ -18,12 +18,24 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    SQLAlchemyError,
+)
 from sqlalchemy.orm import Session
 
-from db.errors import LedgerError, LedgerUnavailable
+from db.errors import LedgerError, LedgerUnavailable, said
 from db.schema import UNFINISHED, Face, Image, Model, State, names_held
-from db.text import original, printable
+from db.text import one_line, original, printable
+
+PASSING = (OperationalError, IntegrityError, InterfaceError, InternalError)
+"""What passes, or may: it is locked, full or away; for the last, a standby server, to be promoted.
+
+Integrity: another process was faster; the call, repeated, sees what it wrote.
+"""
 
 
 @dataclass(frozen=True)
@@ -315,14 +327,12 @@ class Ledger:
         try:
             with self._lock, Session(self._engine) as session, session.begin():
                 yield session
-        except (OperationalError, IntegrityError) as error:
-            # Integrity: another process was faster; the call, repeated, sees what it wrote.
-            raise LedgerUnavailable(f"The database does not take it: {error.orig}") from error
+        except PASSING as error:
+            raise LedgerUnavailable(f"The database does not take it: {said(error)}") from error
         except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
             raise LedgerError(
-                f"The database has become unusable: {cause}. Move it aside, restore a copy, start "
-                "again, and then ask moodsort doctor what differs."
+                f"The database has become unusable: {said(error)}. If it is damaged, move it "
+                "aside and restore a copy. Start again, and then ask moodsort doctor what differs."
             ) from error
 
 
@@ -351,6 +361,8 @@ def _decided(decision: Decision, now: datetime) -> dict[str, Any]:
     row["destination_path"] = str(row.pop("destination"))
     row["source_mtime_ns"] = row.pop("mtime_ns")
     del row["faces"]  # They have rows of their own.
+    if decision.error_detail:  # A decoder says what it likes; PostgreSQL takes no NUL.
+        row["error_detail"] = one_line(decision.error_detail)
     return row | {"state": State.DECIDED, "decided_at": now}
 
 

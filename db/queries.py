@@ -109,7 +109,8 @@ def follow(
             newest = new[-1].id if new else _newest(connection)
             ended = [row.id for row in seen if row.id not in begun]
             query = sa.select(results).where(results.c.id.in_(ended), *_conditions(wanted))
-            yield list(_fetch(connection, query.order_by(results.c.id), with_faces=with_faces))
+            rows = list(_fetch(connection, query.order_by(results.c.id), with_faces=with_faces))
+        yield rows
 
 
 def _newest(connection: sa.Connection) -> int:

@@ -32,6 +32,8 @@ OPEN = (*UNFINISHED, State.CORRECTING)
 JUDGED = (State.FILED, State.CORRECTING)
 
 BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+FilePath = sa.String().with_variant(sa.String(collation="C"), "postgresql")
+"""Compared byte by byte, so that what lies below a folder is one range of an index."""
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
@@ -45,8 +47,10 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
-        """SQLite gives the time back without its zone."""
-        return None if value is None else value.replace(tzinfo=value.tzinfo or UTC)
+        """SQLite gives the time back without its zone, PostgreSQL in that of the session."""
+        if value is None:
+            return None
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 class Base(DeclarativeBase):
@@ -94,7 +98,7 @@ class Image(Base):
     __tablename__ = "images"
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
-    source_path: Mapped[str]
+    source_path: Mapped[str] = mapped_column(FilePath)
     source_path_raw: Mapped[bytes | None]
     source_mtime_ns: Mapped[int] = mapped_column(sa.BigInteger)
     size_bytes: Mapped[int] = mapped_column(sa.BigInteger)
@@ -107,7 +111,7 @@ class Image(Base):
     probability: Mapped[float | None]
     p_sad: Mapped[float | None]
     model_id: Mapped[int | None] = mapped_column(sa.ForeignKey("models.id"))
-    destination_path: Mapped[str | None]
+    destination_path: Mapped[str | None] = mapped_column(FilePath)
     claimed_at: Mapped[datetime]
     decided_at: Mapped[datetime | None]
     filed_at: Mapped[datetime | None]
@@ -116,7 +120,7 @@ class Image(Base):
     corrected_label: Mapped[str | None] = mapped_column(sa.String(16))
     corrected_at: Mapped[datetime | None]
     decided_by: Mapped[str | None] = mapped_column(sa.String(16))
-    moved_from: Mapped[str | None]
+    moved_from: Mapped[str | None] = mapped_column(FilePath)
     missing_since: Mapped[datetime | None]
 
     __table_args__ = (

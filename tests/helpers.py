@@ -21,10 +21,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from PIL import Image
 
 from daemon.doctor import examine
 from daemon.settings import Settings
+from db.engine import open_for_writing
 from tests.faces import draw_face
 
 MOODSORT = Path(sys.executable).with_name("moodsort")
@@ -134,6 +136,14 @@ class Place:
             return link.execute(f"SELECT * FROM {table} ORDER BY id").fetchall()
         finally:
             link.close()
+
+    def change(self, *statements: sa.Executable) -> None:
+        """As somebody does who knows the database."""
+        engine = open_for_writing(str(self.database))
+        with engine.begin() as connection:
+            for statement in statements:
+                connection.execute(statement)
+        engine.dispose()
 
     def row(self, name: str) -> dict[str, Any]:
         """The row of the file that was dropped under this name."""
