@@ -10,6 +10,7 @@ import signal
 import stat
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ def programs() -> Path | None:
 class Server:
     """Started at once; it may be stopped and started again."""
 
-    def __init__(self, programs: Path) -> None:
+    def __init__(self, programs: Path, settings: Sequence[str] = QUICK) -> None:
+        self._settings = settings
         self._folder = tempfile.TemporaryDirectory(prefix="moodsort-pg-")
         self.home = Path(self._folder.name)
         self._numbers = count(1)
@@ -80,7 +82,7 @@ class Server:
         )
 
     def start(self) -> None:
-        settings = [part for one in QUICK for part in ("-c", one)]
+        settings = [part for one in self._settings for part in ("-c", one)]
         with (self.home / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
