@@ -60,14 +60,13 @@ class Vitals:
     def tick(self, *, patience: bool = False) -> None:
         """Called a few times a second; `patience` asks that a start or a stop may take longer."""
         now = time.monotonic()
-        goes_on = self._silence < self._manager.most_silence
-        if goes_on and now >= self._next_feed:
+        if self.goes_on and now >= self._next_feed:
             self._next_feed = now + self._manager.feed_seconds
             self._manager.feed()
         if now >= self._next_telling:
             self._next_telling = now + TELL_SECONDS
             self.tell()
-            if goes_on and patience:
+            if self.goes_on and patience:
                 self._manager.still_at_it()
 
     def tell(self) -> None:
@@ -78,6 +77,11 @@ class Vitals:
         status.write(self._inbox.folder, report)
         if self._metrics:
             self._metrics.show(report)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether no thread that should work has been silent for too long."""
+        return self._silence < self._manager.most_silence
 
     @property
     def _silence(self) -> float:

@@ -176,5 +176,10 @@ def _passes(database: str, cause: str) -> bool:
     return not postgresql.REFUSALS.search(cause)
 
 
+def is_shareable(database: str) -> bool:
+    """Whether several services may keep the ledger at a time."""
+    return not _is_sqlite(database)
+
+
 def _is_sqlite(database: str) -> bool:
     return "://" not in database or database.startswith("sqlite")

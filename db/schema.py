@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-NEWEST = "0005"
+NEWEST = "0008"
 """The migration that this code needs."""
 
 
@@ -92,7 +92,8 @@ class Image(Base):
     stand in it as `\xNN` and `source_path_raw` has the path as the operating system knows it.
     `decided_by` is `faces` or `whole_image`, None of what is undecided or failed.
     `moved_from` is where the file of one that is `correcting` lay before; `missing_since` is when
-    a filed one was first not found where it was filed.
+    a filed one was first not found where it was filed. `claimed_by` is the service that works on
+    an unfinished one, where several may share the database.
     """
 
     __tablename__ = "images"
@@ -122,6 +123,9 @@ class Image(Base):
     decided_by: Mapped[str | None] = mapped_column(sa.String(16))
     moved_from: Mapped[str | None] = mapped_column(FilePath)
     missing_since: Mapped[datetime | None]
+    claimed_by: Mapped[int | None] = mapped_column(
+        BigId, sa.ForeignKey("services.id", ondelete="SET NULL")
+    )
 
     __table_args__ = (
         sa.Index(
@@ -157,12 +161,38 @@ class Image(Base):
             postgresql_where=sa.text("moved_from IS NOT NULL"),
         ),
         sa.Index(
+            "images_by_claimant",
+            "claimed_by",
+            sqlite_where=sa.text("claimed_by IS NOT NULL"),
+            postgresql_where=sa.text("claimed_by IS NOT NULL"),
+        ),
+        sa.Index(
             "images_that_are_missing",
             *("size_bytes", "id"),
             sqlite_where=sa.text("missing_since IS NOT NULL"),
             postgresql_where=sa.text("missing_since IS NOT NULL"),
         ),
     )
+
+
+class Service(Base):
+    """A service that works on an inbox, where several may share the database.
+
+    `host` and `pid` are for people; `process` tells it from all others that have or had the same.
+    `beat_at` is its last sign of life, by the clock of the server; `lease_seconds` after that its
+    claims are anybody's.
+    """
+
+    __tablename__ = "services"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    host: Mapped[str]
+    pid: Mapped[int]
+    process: Mapped[str]
+    inbox: Mapped[str] = mapped_column(FilePath)
+    started_at: Mapped[datetime]
+    beat_at: Mapped[datetime]
+    lease_seconds: Mapped[float]
 
 
 class Face(Base):

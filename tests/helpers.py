@@ -129,7 +129,7 @@ class Place:
         """How often each content exists, by hash."""
         return Counter(sha256(path.read_bytes()) for path in self.files(self.inbox) + self.filed())
 
-    def rows(self, table: str = "images") -> list[sqlite3.Row]:
+    def rows(self, table: str = "images") -> list[Any]:
         link = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=30)
         link.row_factory = sqlite3.Row
         try:
@@ -166,11 +166,16 @@ class Service:
     """`moodsort run` as a child process on a place."""
 
     def __init__(
-        self, place: Place, *extra: str, under: Sequence[str] = (), **environ: str
+        self,
+        place: Place,
+        *extra: str,
+        under: Sequence[str] = (),
+        number: int | None = None,
+        **environ: str,
     ) -> None:
-        """`under`: a command that runs another one, such as nice."""
+        """`under`: a command that runs another one, such as nice; `number`: one of several."""
         self.place = place
-        self.log = place.root / "service.log"
+        self.log = place.root / f"service{'' if number is None else number}.log"
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
                 [*under, MOODSORT, "run", "--inbox", place.inbox, *place.destinations(), *extra],

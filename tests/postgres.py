@@ -48,7 +48,7 @@ class Server:
         self.home = Path(self._folder.name)
         self._numbers = count(1)
         # PostgreSQL refuses to work for root.
-        self._as: dict[str, int] = {}
+        self._as: dict[str, Any] = {}
         if os.geteuid() == 0:
             self._as = {"user": NOBODY, "group": NOBODY}
             os.chown(self.home, NOBODY, NOBODY)
@@ -83,12 +83,10 @@ class Server:
 
     def start(self) -> None:
         settings = [part for one in self._settings for part in ("-c", one)]
+        places = ["-D", str(self.home / "data"), "-k", str(self.home)]
         with (self.home / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [
-                    *(self._programs / "postgres", "-D", self.home / "data"),
-                    *("-k", self.home, *settings),
-                ],
+                [self._programs / "postgres", *places, *settings],
                 stdout=log,
                 stderr=log,
                 cwd=self.home,
@@ -140,7 +138,7 @@ class Server:
     def clear(self, name: str) -> None:
         """As if it had never been used."""
         with psycopg.connect(self.conninfo(name), options="-c lock_timeout=10s") as link:
-            link.execute("TRUNCATE images, models, faces RESTART IDENTITY")
+            link.execute("TRUNCATE images, models, faces, services RESTART IDENTITY")
 
 
 class PostgresPlace(Place):
@@ -154,6 +152,6 @@ class PostgresPlace(Place):
         server.clear(name)
         self.database, self.conninfo = server.url(name), server.conninfo(name)
 
-    def rows(self, table: str = "images") -> list[dict[str, Any]]:
+    def rows(self, table: str = "images") -> list[Any]:
         with psycopg.connect(self.conninfo, row_factory=dict_row) as link:
             return link.execute(f"SELECT * FROM {table} ORDER BY id").fetchall()

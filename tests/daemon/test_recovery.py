@@ -54,7 +54,7 @@ def decided(
 
 def restart(place: Place, ledger: Ledger, stopping: threading.Event | None = None) -> int:
     folders = Folders(place.inbox, place.happy, place.sad, place.failed, place.unsure)
-    return recover(ledger, folders, stopping or threading.Event())
+    return recover(ledger, folders, stopping or threading.Event()).moved
 
 
 def test_killed_before_the_move(place: Place, ledger: Ledger) -> None:

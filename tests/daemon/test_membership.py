@@ -1,0 +1,206 @@
+"""Several services on one inbox and one database: real processes, a real server."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from daemon import process
+from daemon.membership import Membership
+from daemon.pipeline import Folders, recover
+from db.engine import open_for_writing
+from db.errors import ClaimsLost
+from db.ledger import Decision, Ledger, Source
+from db.services import Identity, Services
+from tests.daemon.test_postgresql import QUICK, drop
+from tests.helpers import Place, Service, wait_until
+
+ELSEWHERE = Identity("elsewhere", 1, "another machine 1 1")
+LEASE = 0.6
+
+
+@pytest.fixture
+def place(postgres_place: Place) -> Place:
+    return postgres_place
+
+
+@pytest.fixture
+def services(place: Place) -> Iterator[Services]:
+    engine = open_for_writing(place.database)
+    yield Services(engine)
+    engine.dispose()
+
+
+@pytest.fixture
+def ledgers(place: Place, services: Services) -> Iterator[list[Ledger]]:
+    """Of three services on another machine."""
+    ids = [services.enlist(ELSEWHERE, place.inbox, LEASE) for _ in range(3)]
+    ledgers = [Ledger(open_for_writing(place.database), id) for id in ids]
+    yield ledgers
+    for ledger in ledgers:
+        ledger.close()
+
+
+@contextmanager
+def member(
+    place: Place,
+    goes_on: Callable[[], bool] = lambda: True,
+    on_loss: Callable[[], None] = lambda: None,
+) -> Iterator[Membership]:
+    """One that gives signs of life."""
+    engine = open_for_writing(place.database)
+    one = Membership(engine, place.inbox, lease_seconds=LEASE, goes_on=goes_on, on_loss=on_loss)
+    one.start()
+    try:
+        yield one
+    finally:
+        one.stop()
+        engine.dispose()
+
+
+def claim(place: Place, ledger: Ledger, name: str = "a.jpg") -> int | None:
+    return ledger.claim([Source(place.inbox / name, 1, 1)])[0]
+
+
+def bury_the_first(place: Place, services: Services) -> None:
+    assert services.bury(services.others(None, place.inbox)[0])
+
+
+def test_claims_of_one_that_is_gone_are_taken_over_by_one_other(
+    place: Place, services: Services, ledgers: list[Ledger]
+) -> None:
+    dead, heir, late = ledgers
+    row = claim(place, dead)
+    assert claim(place, heir) is None
+    assert heir.unfinished() == []
+    assert heir.take_over([row]) == set()
+    bury_the_first(place, services)
+    assert [one.id for one in late.unfinished()] == [row]
+    assert heir.take_over([row]) == {row}
+    assert late.take_over([row]) == set()
+    assert heir.unfinished() == late.unfinished() == []
+
+
+def test_one_that_was_taken_for_dead_can_write_nothing(
+    place: Place, services: Services, ledgers: list[Ledger]
+) -> None:
+    ledger = ledgers[0]
+    row = claim(place, ledger) or 0
+    bury_the_first(place, services)
+    for step in (
+        lambda: ledger.decide([Decision(row, place.happy / "a.jpg", 1, 1, None, label="happy")]),
+        lambda: ledger.finish([row]),
+        lambda: ledger.release([row]),
+        lambda: claim(place, ledger, "b.jpg"),
+        ledger.require_claims,
+    ):
+        with pytest.raises(ClaimsLost, match="took this one for dead"):
+            step()
+    assert [one["state"] for one in place.rows()] == ["claimed"]
+
+
+def test_one_that_has_given_a_sign_of_life_since_is_not_buried(
+    place: Place, services: Services, ledgers: list[Ledger]
+) -> None:
+    seen = services.others(None, place.inbox)[0]
+    assert services.beat(seen.id)
+    assert not services.bury(seen)
+
+
+def test_a_claim_whose_answer_got_lost_is_found_again(
+    place: Place, services: Services, ledgers: list[Ledger]
+) -> None:
+    id = services.others(None, place.inbox)[0].id
+    forgetful = Ledger(open_for_writing(place.database), id)
+    row = claim(place, forgetful)
+    assert forgetful.unfinished() == []
+    forgetful.close()
+    assert [one.id for one in ledgers[0].unfinished()] == [row]
+    assert ledgers[0].take_over([row]) == {row}
+    assert ledgers[0].unfinished() == []
+
+
+def test_a_recovery_leaves_alone_what_others_work_on(place: Place, ledgers: list[Ledger]) -> None:
+    claim(place, ledgers[0])
+    folders = Folders(place.inbox, place.happy, place.sad, place.failed, place.unsure)
+    assert recover(ledgers[1], folders, threading.Event()).given_back == 0
+    assert len(place.rows()) == 1
+
+
+def test_who_gives_signs_of_life_is_not_buried_and_who_stops_is(place: Place) -> None:
+    """Both are this process, which is there: only signs of life tell."""
+    hangs, lost = threading.Event(), threading.Event()
+    with member(place, lambda: not hangs.is_set()) as one, member(place, on_loss=lost.set):
+        first = place.rows("services")[0]["beat_at"]
+        wait_until(lambda: place.rows("services")[0]["beat_at"] > first, "it beats")
+        assert len(place.rows("services")) == 2
+        hangs.set()
+        wait_until(lost.is_set, "it is buried")
+        assert len(place.rows("services")) == 1
+        hangs.clear()
+        wait_until(lambda: one.failure, "it notices")
+        assert isinstance(one.failure, ClaimsLost)
+
+
+def test_who_leaves_in_order_leaves_nothing_behind(place: Place) -> None:
+    with member(place), member(place):
+        assert len(place.rows("services")) == 2
+    assert place.rows("services") == []
+
+
+def test_a_process_that_has_ended_is_gone_for_certain() -> None:
+    me = process.identity()
+    assert not process.is_gone(me)
+    assert process.is_gone(Identity(me.host, me.pid, f"{me.process}0"))  # One had its number.
+    *machine, _, began = me.process.split()
+    nobody = 2**22 + 1  # Higher than any.
+    assert process.is_gone(Identity(me.host, nobody, f"{' '.join(machine)} {nobody} {began}"))
+    assert not process.is_gone(ELSEWHERE)
+
+
+@contextmanager
+def two(place: Place) -> Iterator[tuple[Service, Service]]:
+    """Services on one place."""
+    options = (*QUICK, "--lease-seconds", "2", "--batch-size", "8")
+    with Service(place, *options, number=1) as one, Service(place, *options, number=2) as other:
+        yield one.wait_until_ready(), other.wait_until_ready()
+
+
+def test_two_share_the_work_and_one_that_sleeps_leaves_it_to_the_other(place: Place) -> None:
+    with two(place) as (one, other):
+        dropped = drop(place, *range(100))
+        one.wait_for(lambda: len(place.filed()) > 20, "they are amid the work")
+        one.process.send_signal(signal.SIGSTOP)
+        other.wait_drained(100)
+        one.process.send_signal(signal.SIGCONT)
+        assert one.process.wait(60) == 1
+        assert "took this one for dead" in one.said().splitlines()[-1]
+        assert "left alone" not in other.said() + one.said()
+        assert other.stop() == 0
+    place.assert_promise(dropped)
+
+
+def test_what_one_leaves_that_is_stopped_is_taken_by_the_other_at_once(place: Place) -> None:
+    with two(place) as (one, other):
+        dropped = drop(place, *range(60))
+        one.wait_for(lambda: len(place.filed()) > 5, "they are amid the work")
+        assert one.stop() == 0
+        other.wait_drained(60)
+        assert other.stop() == 0
+    place.assert_promise(dropped)
+
+
+def test_what_a_killed_one_left_is_finished_at_once_on_the_same_machine(place: Place) -> None:
+    with Service(place, *QUICK, "--lease-seconds", "3600") as service:
+        service.wait_until_ready()
+        dropped = drop(place, *range(20))
+        service.wait_for(place.rows, "it has begun")
+        service.process.kill()
+    with Service(place, *QUICK, "--lease-seconds", "3600") as service:
+        service.wait_drained(20)
+        assert service.stop() == 0
+    place.assert_promise(dropped)
