@@ -326,9 +326,10 @@ class Ledger:
         That is so, too, of one of this service's own which it does not know of: the answer to a
         commit got lost on its way.
         """
+        by_nobody = ~sa.exists().where(Service.id == Image.claimed_by)
         own = Image.claimed_by == self._service
         lost = own & Image.id.not_in(list(self._in_hand))
-        return Image.state.in_(UNFINISHED), Image.claimed_by.is_(None) | lost
+        return Image.state.in_(UNFINISHED), by_nobody | lost
 
     def require_claims(self) -> None:
         """To be asked before files are moved.

@@ -93,7 +93,7 @@ class Image(Base):
     `decided_by` is `faces` or `whole_image`, None of what is undecided or failed.
     `moved_from` is where the file of one that is `correcting` lay before; `missing_since` is when
     a filed one was first not found where it was filed. `claimed_by` is the service that works on
-    an unfinished one, where several may share the database.
+    an unfinished one, where several may share the database; it may have no row any more.
     """
 
     __tablename__ = "images"
@@ -123,9 +123,7 @@ class Image(Base):
     decided_by: Mapped[str | None] = mapped_column(sa.String(16))
     moved_from: Mapped[str | None] = mapped_column(FilePath)
     missing_since: Mapped[datetime | None]
-    claimed_by: Mapped[int | None] = mapped_column(
-        BigId, sa.ForeignKey("services.id", ondelete="SET NULL")
-    )
+    claimed_by: Mapped[int | None] = mapped_column(BigId)
 
     __table_args__ = (
         sa.Index(
@@ -159,12 +157,6 @@ class Image(Base):
             "moved_from",
             sqlite_where=sa.text("moved_from IS NOT NULL"),
             postgresql_where=sa.text("moved_from IS NOT NULL"),
-        ),
-        sa.Index(
-            "images_by_claimant",
-            "claimed_by",
-            sqlite_where=sa.text("claimed_by IS NOT NULL"),
-            postgresql_where=sa.text("claimed_by IS NOT NULL"),
         ),
         sa.Index(
             "images_that_are_missing",

@@ -2,7 +2,8 @@
 
     enlist -> beat -> beat … -> leave        bury, where the signs have ceased
 
-A service whose row is gone has lost its claims with it: then others may take them.
+Images are claimed by the id of a service. One whose row is gone has lost its claims with it: they
+are anybody's.
 """
 
 from __future__ import annotations
