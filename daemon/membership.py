@@ -21,7 +21,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from daemon import process
+from daemon import process, status
 from db.errors import ClaimsLost, LedgerUnavailable
 from db.services import Enlisted, Services
 
@@ -58,7 +58,7 @@ class Membership:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="membership")
         self.failure: BaseException | None = None
-        self.id = self._services.enlist(process.identity(), inbox, lease_seconds)
+        self.id = self._services.enlist(process.current(), inbox, lease_seconds)
         self._look()  # What is gone for certain is buried at once.
 
     def start(self) -> None:
@@ -114,4 +114,5 @@ class Membership:
             return False
         about = {"host": other.who.host, "pid": other.who.pid}
         log.warning("another service is gone, taking over what it had claimed", extra=about)
+        status.remove(self._inbox / status.file_of(other.who))
         return True

@@ -6,15 +6,15 @@ import os
 import socket
 from pathlib import Path
 
-from db.services import Identity
+from db.terms import Process
 
 
-def identity() -> Identity:
+def current() -> Process:
     """Of this process."""
-    return Identity(socket.gethostname(), os.getpid(), _name(os.getpid(), _began(os.getpid())))
+    return Process(socket.gethostname(), os.getpid(), _name(os.getpid(), _began(os.getpid())))
 
 
-def is_gone(other: Identity) -> bool:
+def is_gone(other: Process) -> bool:
     """Whether it has ended for certain: it was of this machine and this system start.
 
     A container has numbers of its own for its processes; of those outside nothing is known.

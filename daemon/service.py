@@ -91,7 +91,7 @@ def serve(
         finally:
             manager.stopping()
             service.close()
-            status.remove(inbox.folder)
+            status.remove(vitals.file)
             if metrics:
                 metrics.close()
 

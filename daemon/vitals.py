@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from pathlib import Path
 
-from daemon import logs, status
+from daemon import logs, process, status
 from daemon.inbox import Inbox
 from daemon.life import Life
 from daemon.loading import Loaded
@@ -19,6 +18,7 @@ from daemon.settings import Settings
 from daemon.status import Report
 from daemon.systemd import Manager
 from daemon.troubles import Troubles
+from db.engine import is_shareable
 
 TELL_SECONDS = 1.0
 """How often others are told how it goes."""
@@ -41,6 +41,9 @@ class Vitals:
         self.state = status.STARTING
         self.starting = Life()
         self.troubles = Troubles(logs.KeyValueFormatter("%(message)s"))
+        self._process = process.current()
+        shared = is_shareable(settings.database)
+        self.file = inbox.folder / (status.file_of(self._process) if shared else status.STATUS_FILE)
         self._loaded: Loaded | None = None
         self._line: Pipeline | None = None
         self._inbox = inbox
@@ -74,7 +77,7 @@ class Vitals:
         self._rates.note(self._reporter.tally.done)
         self._manager.status(self._summary())
         report = self._report()
-        status.write(self._inbox.folder, report)
+        status.write(self.file, report)
         if self._metrics:
             self._metrics.show(report)
 
@@ -105,7 +108,8 @@ class Vitals:
         silence = self._silence
         return Report(
             state=self.state,
-            pid=os.getpid(),
+            host=self._process.host,
+            pid=self._process.pid,
             started_at=self._started_at,
             written_at=status.now(),
             model=bundle.info.name if bundle else None,

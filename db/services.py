@@ -16,22 +16,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from db.schema import Service
+from db.terms import Process
 from db.text import printable
 from db.transactions import transaction
 
 UNSYNCHRONIZED: dict[str, Any] = {"synchronize_session": False}
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Which process a service is: on a machine of that name, with that number there.
-
-    `process` tells it from all others that have or had the same.
-    """
-
-    host: str
-    pid: int
-    process: str
 
 
 @dataclass(frozen=True)
@@ -43,7 +32,7 @@ class Enlisted:
     """
 
     id: int
-    who: Identity
+    who: Process
     beat_at: datetime
     lease_seconds: float
     age: float
@@ -58,7 +47,7 @@ class Services:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def enlist(self, who: Identity, inbox: Path, lease_seconds: float) -> int:
+    def enlist(self, who: Process, inbox: Path, lease_seconds: float) -> int:
         """The id of a service that begins to work on an inbox."""
         with transaction(self._engine) as session:
             row = Service(
@@ -110,7 +99,7 @@ def _enlisted(session: Any, where: sa.ColumnElement[bool]) -> list[Enlisted]:
     return [
         Enlisted(
             id=row.id,
-            who=Identity(row.host, row.pid, row.process),
+            who=Process(row.host, row.pid, row.process),
             beat_at=row.beat_at,
             lease_seconds=row.lease_seconds,
             age=(now - row.beat_at).total_seconds(),

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from daemon import process
 from daemon.membership import Membership
 from daemon.pipeline import Folders, recover
+from daemon.status import examine
 from db.engine import open_for_writing
 from db.errors import ClaimsLost
 from db.ledger import Decision, Ledger, Source
-from db.services import Identity, Services
+from db.services import Services
+from db.terms import Process
 from tests.daemon.test_postgresql import QUICK, drop
-from tests.helpers import Place, Service, wait_until
+from tests.helpers import PATIENCE, Place, Service, wait_until
 
-ELSEWHERE = Identity("elsewhere", 1, "another machine 1 1")
+ELSEWHERE = Process("elsewhere", 1, "another machine 1 1")
 LEASE = 0.6
 
 
@@ -153,54 +157,47 @@ def test_who_leaves_in_order_leaves_nothing_behind(place: Place) -> None:
 
 
 def test_a_process_that_has_ended_is_gone_for_certain() -> None:
-    me = process.identity()
+    me = process.current()
     assert not process.is_gone(me)
-    assert process.is_gone(Identity(me.host, me.pid, f"{me.process}0"))  # One had its number.
+    assert process.is_gone(Process(me.host, me.pid, f"{me.process}0"))  # One had its number.
     *machine, _, began = me.process.split()
     nobody = 2**22 + 1  # Higher than any.
-    assert process.is_gone(Identity(me.host, nobody, f"{' '.join(machine)} {nobody} {began}"))
+    assert process.is_gone(Process(me.host, nobody, f"{' '.join(machine)} {nobody} {began}"))
     assert not process.is_gone(ELSEWHERE)
 
 
-@contextmanager
-def two(place: Place) -> Iterator[tuple[Service, Service]]:
-    """Services on one place."""
-    options = (*QUICK, "--lease-seconds", "2", "--batch-size", "8")
-    with Service(place, *options, number=1) as one, Service(place, *options, number=2) as other:
-        yield one.wait_until_ready(), other.wait_until_ready()
+def test_one_of_this_machine_that_was_killed_is_buried_at_once(
+    place: Place, services: Services
+) -> None:
+    me = process.current()
+    with subprocess.Popen(["sleep", "60"]) as other:
+        began = Path(f"/proc/{other.pid}/stat").read_text().split()[21]
+        name = " ".join([*me.process.split()[:2], str(other.pid), began])
+        services.enlist(Process(me.host, other.pid, name), place.inbox, 3600)
+        with member(place):
+            assert len(place.rows("services")) == 2
+        other.kill()
+    with member(place) as one:
+        assert [row["id"] for row in place.rows("services")] == [one.id]
 
 
 def test_two_share_the_work_and_one_that_sleeps_leaves_it_to_the_other(place: Place) -> None:
-    with two(place) as (one, other):
+    options = (*QUICK, "--lease-seconds", "2", "--batch-size", "8")
+    with Service(place, *options, number=1) as one, Service(place, *options, number=2) as other:
+        one.wait_until_ready()
+        other.wait_until_ready()
+        told = {health.report.pid for health in examine(place.inbox) if health.healthy}
+        assert told == {one.process.pid, other.process.pid}
         dropped = drop(place, *range(100))
         one.wait_for(lambda: len(place.filed()) > 20, "they are amid the work")
         one.process.send_signal(signal.SIGSTOP)
         other.wait_drained(100)
+        other.wait_for(lambda: "another service is gone" in other.said(), "it is missed")
+        assert len(examine(place.inbox)) == 1
         one.process.send_signal(signal.SIGCONT)
-        assert one.process.wait(60) == 1
+        assert one.process.wait(PATIENCE) == 1
         assert "took this one for dead" in one.said().splitlines()[-1]
         assert "left alone" not in other.said() + one.said()
         assert other.stop() == 0
     place.assert_promise(dropped)
-
-
-def test_what_one_leaves_that_is_stopped_is_taken_by_the_other_at_once(place: Place) -> None:
-    with two(place) as (one, other):
-        dropped = drop(place, *range(60))
-        one.wait_for(lambda: len(place.filed()) > 5, "they are amid the work")
-        assert one.stop() == 0
-        other.wait_drained(60)
-        assert other.stop() == 0
-    place.assert_promise(dropped)
-
-
-def test_what_a_killed_one_left_is_finished_at_once_on_the_same_machine(place: Place) -> None:
-    with Service(place, *QUICK, "--lease-seconds", "3600") as service:
-        service.wait_until_ready()
-        dropped = drop(place, *range(20))
-        service.wait_for(place.rows, "it has begun")
-        service.process.kill()
-    with Service(place, *QUICK, "--lease-seconds", "3600") as service:
-        service.wait_drained(20)
-        assert service.stop() == 0
-    place.assert_promise(dropped)
+    assert [path for path in place.inbox.iterdir() if path.is_file()] == []

@@ -120,6 +120,16 @@ def test_after_a_restart_of_the_server_the_same_call_works(
     assert len(place.rows()) == 2
 
 
+def test_a_restart_while_nothing_happens_is_not_noticed(
+    postgres: Server, ledger: Ledger, place: Place
+) -> None:
+    ledger.claim([Source(Path("/inbox/a.jpg"), 1, 1)])
+    postgres.stop()
+    postgres.start()
+    ledger.claim([Source(Path("/inbox/b.jpg"), 1, 1)])
+    assert len(place.rows()) == 2
+
+
 def test_who_holds_a_table_is_waited_for_but_not_for_long(
     ledger: Ledger, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
