@@ -7,6 +7,7 @@ and so that it is right while a service works, what seems wrong is looked at onc
 from __future__ import annotations
 
 import enum
+import functools
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from daemon import correcting, descent, lock
+from daemon import correcting, descent, lock, process
 from daemon.errors import ServiceError
 from daemon.filing import LEFTOVER
 from daemon.identity import content_hash
@@ -26,6 +27,7 @@ from db.chunks import chunks
 from db.engine import open_for_writing, reading
 from db.queries import Record
 from db.schema import OPEN, UNFINISHED, State
+from db.services import Enlisted, Services, enlisted
 from db.text import is_text
 
 if TYPE_CHECKING:
@@ -132,7 +134,13 @@ def _roots(settings: Settings) -> list[Path]:
 def _interrupted(engine: sa.Engine) -> Iterator[Finding]:
     """Rows between states on which no service works."""
     for rows in chunks(queries.records(engine, *UNFINISHED), AT_ONCE):
-        idle = [row for row in rows if not _is_at_work_on(row.source)]
+        at_work = {one.id for one in enlisted(engine) if not _is_dead(one)}
+        is_held = functools.cache(lock.is_held)
+        idle = [
+            row
+            for row in rows
+            if row.claimed_by not in at_work and not any(map(is_held, row.source.parents))
+        ]
         # A service that ended since the rows were read has closed them, or left them for good.
         now = queries.states(engine, [row.id for row in idle])
         for row in idle:
@@ -153,9 +161,8 @@ def _half_corrected(engine: sa.Engine, happy: Path) -> Iterator[Finding]:
                 yield Finding(Problem.UNFINISHED, row.destination, row.id)
 
 
-def _is_at_work_on(source: Path) -> bool:
-    """Whether the inbox that the file lies in, whichever that is, has a service."""
-    return any(lock.is_held(folder) for folder in source.parents)
+def _is_dead(service: Enlisted) -> bool:
+    return process.is_gone(service.who) or service.age > service.lease_seconds
 
 
 def _badly_filed(engine: sa.Engine, *, deep: bool) -> Iterator[Finding]:
@@ -229,8 +236,12 @@ def _recover(engine: sa.Engine, settings: Settings) -> Iterator[Repair]:
     at_once.set()
     failure = None
     half: list[Unfinished] = []
-    ledger = Ledger(open_for_writing(settings.database))
+    writing = open_for_writing(settings.database)
+    ledger, services = Ledger(writing), Services(writing)
     try:
+        for other in services.others(None, folders.inbox):
+            if _is_dead(other):
+                services.bury(other)
         rows = [r for r in ledger.unfinished() if pipeline.lies_in(folders.inbox, r.source.path)]
         pipeline.recover(ledger, folders, at_once)
         half = ledger.correcting()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +21,10 @@ COLUMNS = tuple(results.c.keys())
 FETCHED = 1000
 """Rows that are held at a time."""
 
+LOOKS_FOR_LEFT_OUT = 30
+MOST_LEFT_OUT = 10_000
+"""How often numbers of rows that were left out are looked at again, and how many at once."""
+
 ESCAPE = "!"
 """What takes its meaning from a special character of a pattern; a backslash has one of its own."""
 
@@ -27,6 +32,7 @@ ESCAPE = "!"
 RECORD = sa.select(
     *(Image.id, Image.state, Image.source_path, Image.source_path_raw, Image.source_mtime_ns),
     *(Image.destination_path, Image.size_bytes, Image.sha256, Image.missing_since),
+    Image.claimed_by,
 )
 """What a `Record` is made of."""
 
@@ -61,7 +67,7 @@ class Record:
     """What a row says of its file; `destination` is None until it is decided.
 
     The time is the modification time of the file when it was filed, in nanoseconds. `is_missing`:
-    a service has noticed that it is not there any more.
+    a service has noticed that it is not there any more. `claimed_by`: see `db.services`.
     """
 
     id: int
@@ -72,6 +78,7 @@ class Record:
     mtime_ns: int
     sha256: str | None
     is_missing: bool
+    claimed_by: int | None
 
 
 def find(
@@ -94,8 +101,10 @@ def follow(
     """What of the wanted is filed or failed from now on: each step looks once, for all that is new.
 
     The order and the limits of `wanted` do not count. Rows do not end in the order in which they
-    began; those that have begun and not ended are looked at again.
+    began; those that have begun and not ended are looked at again. Nor, where several services
+    write, do they appear in the order of their numbers: those left out are looked at for a while.
     """
+    left_out: deque[set[int]] = deque(maxlen=LOOKS_FOR_LEFT_OUT)
     with engine.connect() as connection:
         newest = _newest(connection)
         begun = set(connection.scalars(sa.select(Image.id).where(Image.state.in_(UNFINISHED))))
@@ -103,7 +112,13 @@ def follow(
         about = sa.select(Image.id, Image.state).order_by(Image.id)
         with engine.connect() as connection:
             new = connection.execute(about.where(Image.id > newest).limit(FETCHED)).all()
-            seen = [*connection.execute(about.where(Image.id.in_(begun))), *new]
+            asked = begun.union(*left_out)
+            seen = [*connection.execute(about.where(Image.id.in_(asked))), *new]
+            if new:
+                first = max(newest, new[-1].id - MOST_LEFT_OUT) + 1
+                left_out.append(set(range(first, new[-1].id)))
+            for numbers in left_out:
+                numbers.difference_update(row.id for row in seen)
             begun = {row.id for row in seen if row.state in UNFINISHED}
             # Where the newest rows were given back, their numbers come again.
             newest = new[-1].id if new else _newest(connection)
@@ -253,6 +268,7 @@ def _records(connection: sa.Connection, query: sa.Select[*tuple[Any, ...]]) -> l
             mtime_ns=row.source_mtime_ns,
             sha256=row.sha256,
             is_missing=row.missing_since is not None,
+            claimed_by=row.claimed_by,
         )
         for row in connection.execute(query)
     ]

@@ -88,10 +88,10 @@ class Services:
             session.execute(change, execution_options=UNSYNCHRONIZED)
 
 
-def all_enlisted(engine: sa.Engine) -> dict[int, Enlisted]:
-    """All services by id, for those who only read."""
+def enlisted(engine: sa.Engine) -> list[Enlisted]:
+    """All services, for those who only read."""
     with transaction(engine) as session:
-        return {one.id: one for one in _enlisted(session, sa.true())}
+        return _enlisted(session, sa.true())
 
 
 def _enlisted(session: Any, where: sa.ColumnElement[bool]) -> list[Enlisted]:

@@ -6,18 +6,21 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from daemon import process
+from daemon import doctor, process
+from daemon.doctor import Finding, repair
 from daemon.membership import Membership
 from daemon.pipeline import Folders, recover
 from daemon.status import examine
 from db.engine import open_for_writing
 from db.errors import ClaimsLost
 from db.ledger import Decision, Ledger, Source
+from db.schema import Service as ServiceRow
 from db.services import Services
 from db.terms import Process
 from tests.daemon.test_postgresql import QUICK, drop
@@ -201,3 +204,25 @@ def test_two_share_the_work_and_one_that_sleeps_leaves_it_to_the_other(place: Pl
         assert other.stop() == 0
     place.assert_promise(dropped)
     assert [path for path in place.inbox.iterdir() if path.is_file()] == []
+
+
+def test_the_doctor_leaves_alone_what_others_work_on_and_repairs_what_nobody_does(
+    place: Place, services: Services
+) -> None:
+    for folder in (place.happy, place.sad, place.failed):
+        folder.mkdir()
+    source = place.inbox / "a.jpg"
+    source.write_bytes(b"x")
+    id = services.enlist(ELSEWHERE, place.inbox, 3600)
+    with closing(Ledger(open_for_writing(place.database), id)) as ledger:
+        row = claim(place, ledger)
+    assert list(examine_rows(place)) == []
+    assert list(repair(place.settings())) == []
+    place.change(sa.update(ServiceRow).values(lease_seconds=0))
+    assert [(one.problem, one.id) for one in examine_rows(place)] == [("stale_claim", row)]
+    assert [(one.done, one.id) for one in repair(place.settings())] == [("given back", row)]
+    assert place.rows() == place.rows("services") == []
+
+
+def examine_rows(place: Place) -> Iterator[Finding]:
+    return doctor.examine(place.settings(), deep=False)

@@ -144,6 +144,23 @@ def test_who_holds_a_table_is_waited_for_but_not_for_long(
     impatient.close()
 
 
+def test_rows_that_appear_after_later_ones_are_followed(ledger: Ledger, place: Place) -> None:
+    """As when one service takes its numbers first, and ends its transaction last."""
+    engine = open_for_reading(place.database)
+    steps = queries.follow(engine, queries.Filter())
+    assert next(steps) == []
+    with psycopg.connect(place.conninfo) as slow:
+        slow.execute(
+            "INSERT INTO images (source_path, source_mtime_ns, size_bytes, state, claimed_at)"
+            " VALUES ('/inbox/slow.jpg', 1, 1, 'failed', now())"
+        )
+        fast = judge(place, "fast.jpg", 0.9)
+        assert [row["id"] for row in next(steps)] == [fast]
+    assert [row["source_path"] for row in next(steps)] == ["/inbox/slow.jpg"]
+    assert next(steps) == []
+    engine.dispose()
+
+
 def test_what_a_decoder_says_is_stored_whatever_it_is(ledger: Ledger, place: Place) -> None:
     [id] = ledger.claim([Source(Path("/inbox/a.jpg"), 1, 1)])
     said = "broken at\0\x1b[31m\n"
