@@ -52,6 +52,11 @@ def ledgers(place: Place, services: Services) -> Iterator[list[Ledger]]:
         ledger.close()
 
 
+def well(place: Place) -> set[int]:
+    """The services of the inbox that are."""
+    return {one.report.pid for one in examine(place.inbox) if one.healthy and one.report}
+
+
 @contextmanager
 def member(
     place: Place,
@@ -187,10 +192,8 @@ def test_one_of_this_machine_that_was_killed_is_buried_at_once(
 def test_two_share_the_work_and_one_that_sleeps_leaves_it_to_the_other(place: Place) -> None:
     options = (*QUICK, "--lease-seconds", "2", "--batch-size", "8")
     with Service(place, *options, number=1) as one, Service(place, *options, number=2) as other:
-        one.wait_until_ready()
-        other.wait_until_ready()
-        told = {health.report.pid for health in examine(place.inbox) if health.healthy}
-        assert told == {one.process.pid, other.process.pid}
+        both = {one.process.pid, other.process.pid}
+        wait_until(lambda: well(place) == both, "both are well")
         dropped = drop(place, *range(100))
         one.wait_for(lambda: len(place.filed()) > 20, "they are amid the work")
         one.process.send_signal(signal.SIGSTOP)
