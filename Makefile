@@ -1,6 +1,7 @@
 # make run       install what is needed and start the service in the foreground
 # make test      install what is needed and run lint, types and tests
 # make torture   kill the service 200 times while it files 5,000 images; TORTURE="--kills 50" less
+# make crowd     the same with four services on one inbox and a PostgreSQL server; CROWD="--kills 10" less
 # make bench     measure how fast it is, with PHOTOS=folder on your own photos
 # make install   the set-up alone
 # make clean     remove what the above made, except moodsort-data
@@ -13,11 +14,12 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SAMPLES ?=
 TORTURE ?=
+CROWD ?=
 PHOTOS ?=
 
 SUITABLE = $(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("moodsort needs Python 3.11, 3.12 or 3.13; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...")'
 
-.PHONY: run test torture bench install clean
+.PHONY: run test torture crowd bench install clean
 
 run: install
 ifneq ($(SAMPLES),)
@@ -33,6 +35,9 @@ test: install
 
 torture: install
 	$(BIN)/python -m tests.crash.torture $(TORTURE)
+
+crowd: install
+	$(BIN)/python -m tests.crash.crowd $(CROWD)
 
 bench: install
 	$(BIN)/python -m benchmarks $(if $(PHOTOS),--photos $(PHOTOS))

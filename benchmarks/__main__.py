@@ -9,12 +9,22 @@ from pathlib import Path
 import click
 import psutil
 
-from benchmarks import backlog, durability, figures, latency, queries, startup, throughput, training
+from benchmarks import (
+    backlog,
+    databases,
+    durability,
+    figures,
+    latency,
+    queries,
+    startup,
+    throughput,
+    training,
+)
 from benchmarks.photos import photos as find_photos
 
 BENCHMARKS = {
     module.NAME: module.measure
-    for module in (startup, latency, queries, durability, throughput, training, backlog)
+    for module in (startup, latency, queries, durability, databases, throughput, training, backlog)
 }
 
 LOOK_SECONDS = 2.0

@@ -55,7 +55,7 @@ def main(minutes: float, photos: Path | None) -> None:
         sources = find_photos(photos, Path(drawn))
         with service(there) as pid, _fed(there, sources):
             samples = list(_samples(pid, minutes * 60))
-            report = status.examine(there.inbox).report
+            report = status.examine(there.inbox)[0].report
     warm = samples[len(samples) // 5 :]
     first, last = warm[: len(warm) // 3], warm[-(len(warm) // 3) :]
     before, after = (median(s.bytes for s in some) for some in (first, last))

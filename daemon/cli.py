@@ -330,22 +330,26 @@ def correct(images: tuple[str, ...], label: str, config: Path | None, **flags: A
 
 @click.command(epilog="Example: moodsort status --config /etc/moodsort/moodsort.toml")
 @configuration.options({"inbox"})
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object for each service.")
 def status(config: Path | None, *, as_json: bool, **flags: Any) -> None:
     """Tell whether the service of an inbox works, and how it does.
 
-    Ends with 0 if it is well, else with 1: also while it starts, or waits for a full disk.
+    Ends with 0 if it is well, else with 1: also while it starts, or waits for a full disk. Where
+    several services share the inbox each is told of, and all have to be well.
     """
     from daemon import status as reports
 
     settings = configuration.load(config, os.environ, flags)
-    health = reports.examine(settings.folders["inbox"])
-    if as_json:
-        click.echo(json.dumps(health.flat()))
-    else:
+    found = reports.examine(settings.folders["inbox"])
+    for number, health in enumerate(found):
+        if as_json:
+            click.echo(json.dumps(health.flat()))
+            continue
+        if number:
+            click.echo()
         for name, text in reports.lines(health):
             click.echo(f"{name:9} {one_line(text)}")
-    if not health.healthy:
+    if not all(health.healthy for health in found):
         raise click.exceptions.Exit(1)
 
 

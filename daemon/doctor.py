@@ -7,6 +7,7 @@ and so that it is right while a service works, what seems wrong is looked at onc
 from __future__ import annotations
 
 import enum
+import functools
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from daemon import descent, lock, refiling
+from daemon import descent, lock, process, refiling
 from daemon.errors import ServiceError
 from daemon.filing import LEFTOVER
 from daemon.identity import content_hash
@@ -26,6 +27,7 @@ from db.chunks import chunks
 from db.engine import open_for_writing, reading
 from db.queries import Record
 from db.schema import MOVING, OPEN, UNFINISHED, State
+from db.services import Enlisted, Services, enlisted
 from db.text import is_text
 
 if TYPE_CHECKING:
@@ -132,7 +134,13 @@ def _roots(settings: Settings) -> list[Path]:
 def _interrupted(engine: sa.Engine) -> Iterator[Finding]:
     """Rows between states on which no service works."""
     for rows in chunks(queries.records(engine, *UNFINISHED), AT_ONCE):
-        idle = [row for row in rows if not _is_at_work_on(row.source)]
+        at_work = {one.id for one in enlisted(engine) if not _is_dead(one)}
+        is_held = functools.cache(lock.is_held)
+        idle = [
+            row
+            for row in rows
+            if row.claimed_by not in at_work and not any(map(is_held, row.source.parents))
+        ]
         # A service that ended since the rows were read has closed them, or left them for good.
         now = queries.states(engine, [row.id for row in idle])
         for row in idle:
@@ -153,9 +161,8 @@ def _half_refiled(engine: sa.Engine, happy: Path) -> Iterator[Finding]:
                 yield Finding(Problem.UNFINISHED, row.destination, row.id)
 
 
-def _is_at_work_on(source: Path) -> bool:
-    """Whether the inbox that the file lies in, whichever that is, has a service."""
-    return any(lock.is_held(folder) for folder in source.parents)
+def _is_dead(service: Enlisted) -> bool:
+    return process.is_gone(service.who) or service.age > service.lease_seconds
 
 
 def _badly_filed(engine: sa.Engine, *, deep: bool) -> Iterator[Finding]:
@@ -182,7 +189,7 @@ def _problem_of(row: Record, path: Path, *, deep: bool) -> Problem | None:
 
 def _unknown(engine: sa.Engine, root: Path, database: str) -> Iterator[Finding]:
     """What lies below a folder and belongs to no row: no hidden file, nor the database itself."""
-    kept = str(Path(database).resolve())
+    kept = None if "://" in database else str(Path(database).resolve())
     unlistable: list[Path] = []
 
     def note(folder: Path, error: OSError) -> None:
@@ -198,9 +205,9 @@ def _unknown(engine: sa.Engine, root: Path, database: str) -> Iterator[Finding]:
         yield Finding(Problem.UNREADABLE, folder)
 
 
-def _is_apart(path: Path, database: str) -> bool:
+def _is_apart(path: Path, database: str | None) -> bool:
     # SQLite keeps files beside it whose names begin with its own.
-    return path.name.startswith(".") or str(path).startswith(database)
+    return path.name.startswith(".") or (database is not None and str(path).startswith(database))
 
 
 def _orphans(engine: sa.Engine, paths: Sequence[Path]) -> Iterator[Finding]:
@@ -229,8 +236,12 @@ def _recover(engine: sa.Engine, settings: Settings) -> Iterator[Repair]:
     at_once.set()
     failure = None
     half: list[Unfinished] = []
-    ledger = Ledger(open_for_writing(settings.database))
+    writing = open_for_writing(settings.database)
+    ledger, services = Ledger(writing), Services(writing)
     try:
+        for other in services.others(None, folders.inbox):
+            if _is_dead(other):
+                services.bury(other)
         rows = [r for r in ledger.unfinished() if pipeline.lies_in(folders.inbox, r.source.path)]
         pipeline.recover(ledger, folders, at_once)
         half = ledger.moving()

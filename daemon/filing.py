@@ -208,6 +208,10 @@ def _copy_by_draft(move: Move) -> Outcome:
         copy.flush()
         _copy_attributes(source.fileno(), copy.fileno())
         os.fsync(copy.fileno())
+        made = os.fstat(copy.fileno())
+    now = descent.look(_draft(move))
+    if now is None or not os.path.samestat(made, now):
+        return Outcome.GONE  # Another service has taken this move over, and begun it anew.
     if move.sha256 not in (None, digest.hexdigest()):
         return Outcome.GONE
     return _take_name(move, _draft(move))

@@ -162,6 +162,10 @@ class Inbox:
         if paths:
             self._news.put(_Done(paths, again))
 
+    def look(self) -> None:
+        """Look through the folder again: there may be files that others had in work."""
+        self._next_scan = 0.0
+
     def seen(self, path: Path, *, ended: bool = False, folder: bool = False) -> None:
         """A hint from the watch."""
         if self._news.qsize() < MOST_HINTS:

@@ -1,4 +1,4 @@
-"""One service an inbox."""
+"""One service an inbox, or only such as share it through one database."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ TRY_SECONDS = 0.02
 
 
 @contextmanager
-def hold(inbox: Path) -> Iterator[None]:
+def hold(inbox: Path, *, shared: bool = False) -> Iterator[None]:
     """Keep other services off the folder; the kernel lets go of it however this process ends.
+
+    Those who hold it `shared` keep off only those who do not.
 
     Raises:
         InboxHeld: another process holds it; the text says which.
@@ -30,7 +32,7 @@ def hold(inbox: Path) -> Iterator[None]:
     """
     path = inbox / LOCK_FILE
     try:
-        descriptor = _lock(path)
+        descriptor = _lock(path, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
     except OSError as error:
         raise ServiceError(f"Cannot write {path}: {error.strerror}.") from None
     try:
@@ -41,6 +43,7 @@ def hold(inbox: Path) -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # Others may still share it.
             path.unlink()
         os.close(descriptor)
 
@@ -54,18 +57,16 @@ def is_held(folder: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        # Others who only look are none who hold it: they are done in no time.
+        return not (_try(descriptor, fcntl.LOCK_SH, 1) and _try(descriptor, fcntl.LOCK_EX))
     finally:
         os.close(descriptor)
-    return False
 
 
-def _lock(path: Path) -> int:
+def _lock(path: Path, kind: int) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        if not _try(descriptor):
+        if not _try(descriptor, kind):
             holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
             os.close(descriptor)
             raise InboxHeld(
@@ -77,13 +78,14 @@ def _lock(path: Path) -> int:
         os.close(descriptor)  # The holder before removed it between the opening and the locking.
 
 
-def _try(descriptor: int) -> bool:
+def _try(descriptor: int, kind: int, tries: int = TRIES) -> bool:
     """Lock it, unless it is held for longer than `is_held` looks."""
-    for _ in range(TRIES):
+    for left in range(tries, 0, -1):
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
-            time.sleep(TRY_SECONDS)
+            if left > 1:
+                time.sleep(TRY_SECONDS)
         else:
             return True
     return False

@@ -31,7 +31,7 @@ from daemon.measures import Measure, Observe, forget, timed
 from daemon.naming import Wanted
 from daemon.reading import Read, Readers
 from daemon.settling import SettledFile, regular
-from db.errors import LedgerError, LedgerUnavailable
+from db.errors import LedgerConflict, LedgerError, LedgerUnavailable
 from db.ledger import Decision, Ledger, Source, Unfinished
 from trainer.bundle import Bundle, Verdict
 from trainer.errors import ImageError
@@ -52,6 +52,9 @@ takes 6.4 ms an image one by one, 5.8 by eight, 5.6 by 16.
 
 PLACED_AT_ONCE = 32
 """Files that are moved between two signs of life; they may have to be copied to a slow disk."""
+
+MOST_CONFLICTS = 5
+"""So often in a row another process may have been faster, before that is worth a word."""
 
 FIRST_RETRY_SECONDS = 0.5
 LONGEST_RETRY_SECONDS = 30.0
@@ -97,6 +100,14 @@ class Filed:
 
     decision: Decision
     source: Path
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """Interrupted files: how many were moved, and how many are to be judged anew."""
+
+    moved: int
+    given_back: int
 
 
 @dataclass(frozen=True)
@@ -283,12 +294,14 @@ class Pipeline:
     def _claim(self, files: Sequence[SettledFile]) -> list[_Reading]:
         for file in files:
             self._observe(Measure.SETTLING, file.settled - file.noticed)
+        files = sorted(files, key=lambda file: file.path)  # As all who claim the same do.
         sources = [Source(f.path, *f.identity) for f in files]
         ids = persist(partial(self._ledger.claim, sources), self._stopping, self._lives["intake"])
         claims = []
         for id, file in zip(ids, files, strict=True):
             if id is None:
-                self._inbox.leave_alone(file.path, "another service has claimed it")
+                if not self._ledger.is_shared:
+                    self._inbox.leave_alone(file.path, "another service has claimed it")
                 self._inbox.done(file.path)
             else:
                 claims.append(_Claim(id, file))
@@ -451,7 +464,7 @@ def carry_out(
     outcomes: dict[int, Outcome] = {}
     left = list(moves)
     while left:
-        now = _placed(left, stopping, life)
+        now = _placed(ledger, left, stopping, life)
         outcomes |= now
         done = [id for id, outcome in now.items() if outcome is Outcome.DONE]
         lost = [id for id, outcome in now.items() if outcome in (Outcome.GONE, Outcome.STUCK)]
@@ -463,11 +476,12 @@ def carry_out(
 
 
 def _placed(
-    moves: Sequence[Move], stopping: threading.Event, life: Life | None
+    ledger: Ledger, moves: Sequence[Move], stopping: threading.Event, life: Life | None
 ) -> dict[int, Outcome]:
     outcomes: dict[int, Outcome] = {}
     for begin in range(0, len(moves), PLACED_AT_ONCE):
         some = moves[begin : begin + PLACED_AT_ONCE]
+        persist(ledger.require_claims, stopping, life)
         outcomes |= persist(partial(filing.place, some), stopping, life)
     return outcomes
 
@@ -481,17 +495,19 @@ def _redirect(ledger: Ledger, moves: Sequence[Move]) -> list[Move]:
 
 def recover(
     ledger: Ledger, folders: Folders, stopping: threading.Event, life: Life | None = None
-) -> int:
-    """Finish what an interrupted run left between states; returns how many files it moved.
+) -> Recovered:
+    """Finish what an interrupted run, or a service that is gone, left between states.
 
     Raises:
         Stopped: `stopping` was set while a disk or the database did not take it.
     """
-    rows = [
+    idle = [
         row
         for row in persist(ledger.unfinished, stopping, life)
         if lies_in(folders.inbox, row.source.path)
     ]
+    taken = persist(partial(ledger.take_over, [row.id for row in idle]), stopping, life)
+    rows = [row for row in idle if row.id in taken]
     moves: list[Move] = []
     to_be_judged: list[int] = []
     for row in rows:
@@ -504,7 +520,8 @@ def recover(
     for move in moves:
         if outcomes[move.id] is not Outcome.DONE:
             log.warning("an interrupted move: %s", outcomes[move.id].value, extra=_names(move))
-    return sum(outcome is Outcome.DONE for outcome in outcomes.values())
+    moved = sum(outcome is Outcome.DONE for outcome in outcomes.values())
+    return Recovered(moved, len(to_be_judged) + len(outcomes) - moved)
 
 
 def resumed(row: Unfinished, folders: Folders) -> Move | None:
@@ -559,11 +576,15 @@ def persist(action: Callable[[], T], stopping: threading.Event, life: Life | Non
     """
     life = life or Life()
     wait = FIRST_RETRY_SECONDS
+    conflicts = 0
     while True:
         life.beat()
         try:
             result = action()
         except (LedgerUnavailable, OSError) as error:
+            if isinstance(error, LedgerConflict) and conflicts < MOST_CONFLICTS:
+                conflicts += 1
+                continue
             if stopping.is_set():
                 raise Stopped from error
             if life.trouble is None:

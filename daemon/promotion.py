@@ -19,9 +19,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon import descent, lock, status
+from daemon import descent, lock, process, status
 from daemon.errors import InboxHeld, ServiceError
 from daemon.settings import CURRENT, Settings
+from daemon.status import Health
 from trainer import bundle
 from trainer.bundle import BundleInfo
 
@@ -143,18 +144,23 @@ def _point(folder: Path, link: str, name: str) -> None:
 
 
 def _tell(settings: Settings, sha256: str) -> str:
-    """Let the service of the inbox load its model anew, and wait until it has.
+    """Let the services of the inbox load their model anew, and wait until they have.
 
     Raises:
-        ServiceError: it refuses it.
+        ServiceError: one refuses it.
     """
     inbox = settings.folders["inbox"]
-    health = status.examine(inbox)
+    return " ".join(sorted({_tell_one(inbox, one, sha256) for one in status.examine(inbox)}))
+
+
+def _tell_one(inbox: Path, health: Health, sha256: str) -> str:
     if not health.running:
         return "No service works on the inbox now; its next start uses it."
     report = health.report
     if report is None or not report.reloads:
         return "The service that works now cannot be told so: it uses it when it is started again."
+    if report.host != process.current().host:
+        return f"Reload the service on {report.host}, and it uses it."
     asked = status.now()
     try:
         os.kill(report.pid, signal.SIGHUP)
@@ -165,14 +171,16 @@ def _tell(settings: Settings, sha256: str) -> str:
         )
     except ProcessLookupError:
         return "The service has just ended; its next start uses it."
-    return _awaited(inbox, sha256, asked)
+    return _awaited(inbox, report.pid, sha256, asked)
 
 
-def _awaited(inbox: Path, sha256: str, asked: str) -> str:
+def _awaited(inbox: Path, pid: int, sha256: str, asked: str) -> str:
     pause = threading.Event()
     for _ in range(round(PATIENCE_SECONDS / LOOK_SECONDS)):
-        health = status.examine(inbox)
-        if not health.running or health.report is None:
+        health = next(
+            (one for one in status.examine(inbox) if one.report and one.report.pid == pid), None
+        )
+        if health is None or not health.running or health.report is None:
             return "The service has just ended; its next start uses it."
         if health.report.model_sha256 == sha256:
             return "The service uses it now."

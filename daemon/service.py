@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -18,13 +18,15 @@ from daemon.errors import ServiceError
 from daemon.inbox import Inbox
 from daemon.loading import Loaded, load, make_folders
 from daemon.measures import forget
+from daemon.membership import Membership
 from daemon.metrics import Metrics
 from daemon.pipeline import Filed, Folders, Pipeline
 from daemon.reporting import Reporter
 from daemon.settings import FIXED, Settings
 from daemon.systemd import Manager
+from daemon.takeover import Takeover
 from daemon.vitals import Vitals
-from db.engine import open_for_writing
+from db.engine import is_shareable, open_for_writing
 from db.errors import LedgerError
 from db.ledger import Ledger
 
@@ -67,7 +69,7 @@ def serve(
         StoppedWhileLoading: see there.
     """
     # First of all, so that no process that is started here has systemd's socket.
-    with closing(Manager(os.environ)) as manager, lock.hold(folders.inbox):
+    with closing(Manager(os.environ)) as manager, _hold(settings, folders):
         reading.prepare()
         inbox = Inbox(
             folders.inbox,
@@ -89,9 +91,13 @@ def serve(
         finally:
             manager.stopping()
             service.close()
-            status.remove(inbox.folder)
+            status.remove(vitals.file)
             if metrics:
                 metrics.close()
+
+
+def _hold(settings: Settings, folders: Folders) -> AbstractContextManager[None]:
+    return lock.hold(folders.inbox, shared=is_shareable(settings.database))
 
 
 class _Service:
@@ -121,16 +127,17 @@ class _Service:
         self._followed: tuple[Folders, bool] | None = None
         self._ledger: Ledger | None = None
         self._line: Pipeline | None = None
+        self._company: Sequence[Membership | Takeover] = ()
 
     def run(self, settings: Settings, folders: Folders) -> None:
         """Start, work, and stop."""
-        opening = partial(open_for_writing, settings.database)
-        self._ledger = Ledger(
-            self._attend(partial(pipeline.persist, opening, self._stop, self._vitals.starting))
+        opening = partial(self._open, settings, folders)
+        self._ledger = self._attend(
+            partial(pipeline.persist, opening, self._stop, self._vitals.starting)
         )
         resumed = self._attend(
             partial(pipeline.recover, self._ledger, folders, self._stop, self._vitals.starting)
-        )
+        ).moved
         resumed += self._attend(
             partial(refiling.recover, self._ledger, folders, self._stop, self._vitals.starting)
         )
@@ -148,16 +155,46 @@ class _Service:
             self._enter(status.STOPPING)
             self._manager.stopping()
             self._attend(self._line.stop)
-        _raise(self._line.failure or self._inbox.failure)
+        _raise(self._failure or self._inbox.failure)
 
     def close(self) -> None:
         """Let go of everything."""
         self._inbox.stop()
         if self._by_hand:
             self._by_hand.stop()
+        for one in reversed(self._company):
+            one.stop()
         if self._ledger:
             self._ledger.close()
         self._reporter.close()
+
+    def _open(self, settings: Settings, folders: Folders) -> Ledger:
+        """The ledger, and where it may be shared what keeps company with the others."""
+        engine = open_for_writing(settings.database)
+        if not is_shareable(settings.database):
+            return Ledger(engine)
+        try:
+            membership = Membership(
+                engine,
+                folders.inbox,
+                lease_seconds=settings.lease_seconds,
+                goes_on=lambda: self._vitals.goes_on,
+                on_loss=self._inbox.look,
+            )
+        except BaseException:
+            engine.dispose()
+            raise
+        ledger = Ledger(engine, membership.id)
+        takeover = Takeover(
+            ledger,
+            lambda: self._line.folders if self._line else folders,
+            every_seconds=membership.pause,
+            on_given_back=self._inbox.look,
+        )
+        self._company = [membership, takeover]
+        for one in self._company:
+            one.start()
+        return ledger
 
     def _work(self, settings: Settings) -> None:
         while not (self._stop.wait(TICK_SECONDS) or self._has_ended()):
@@ -180,7 +217,13 @@ class _Service:
 
     def _has_ended(self) -> bool:
         assert self._line
-        return self._inbox.drained.is_set() or self._line.failure is not None
+        return self._inbox.drained.is_set() or self._failure is not None
+
+    @property
+    def _failure(self) -> BaseException | None:
+        """Of what works beside the inbox."""
+        failures = (one.failure for one in (*self._company, self._line) if one)
+        return next((failure for failure in failures if failure), None)
 
     def _load(self, settings: Settings, folders: Folders) -> Loaded:
         """On another thread, so that a signal is answered meanwhile."""

@@ -126,6 +126,12 @@ class Settings:
     poll: bool = _setting(
         False, click.BOOL, "Look through the inbox instead of watching it (network shares)."
     )
+    lease_seconds: float = _setting(
+        30.0,
+        click.FloatRange(1, 3600),
+        "After so long without a sign of life others take over what a service has claimed; only "
+        "with PostgreSQL.",
+    )
     log_format: str = _setting(
         "text",
         click.Choice(["text", "json"]),
@@ -195,7 +201,9 @@ class Settings:
 
 NAMES = frozenset(f.name for f in fields(Settings))
 FOLDERS = ("inbox", "happy", "sad", "failed", "unsure")
-FIXED = ("inbox", "database", "recursive", "poll", "log_format", "metrics_listen")
+FIXED = (
+    *("inbox", "database", "recursive", "poll", "lease_seconds", "log_format", "metrics_listen"),
+)
 """The settings that stay as they are while the service runs."""
 
 JUDGING = frozenset(

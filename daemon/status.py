@@ -1,4 +1,4 @@
-"""How a service does: written by it each second into its inbox, and read together with its lock.
+"""How services do: written by each every second into its inbox, and read together with its lock.
 
 A file rather than a socket: it can be read when the service hangs, and after it was killed.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -16,10 +17,13 @@ from typing import Any
 
 from daemon import lock
 from daemon.filing import OWN_PREFIX
+from db.terms import Process
 from db.text import local, utc
 
 STATUS_FILE = f"{OWN_PREFIX}status.json"
-DRAFT = f"{STATUS_FILE}.part"
+"""Of a service that has its inbox for itself."""
+
+STATUS_FILES = f"{OWN_PREFIX}status*.json"
 
 STALE_SECONDS = 10.0
 """From this age on a report says that the service hangs, or that the disk of its inbox is full."""
@@ -51,6 +55,7 @@ class Report:
     """
 
     state: str
+    host: str
     pid: int
     reloads: bool
     started_at: str
@@ -91,30 +96,43 @@ def now() -> str:
     return utc(datetime.now(UTC))
 
 
-def write(inbox: Path, report: Report) -> None:
-    """Replace the report in an inbox as a whole; that there is no room must not end a service."""
-    draft = inbox / DRAFT
+def file_of(who: Process) -> str:
+    """The name of the report of a service that shares its inbox."""
+    return f"{OWN_PREFIX}status-{re.sub(r'[^A-Za-z0-9.-]', '_', who.host)}-{who.pid}.json"
+
+
+def draft_of(file: Path) -> Path:
+    """What a report is written to first."""
+    return file.with_name(f"{file.name}.part")
+
+
+def write(file: Path, report: Report) -> None:
+    """Replace a report as a whole; that there is no room must not end a service."""
+    draft = draft_of(file)
     with contextlib.suppress(OSError):
         draft.unlink(missing_ok=True)
         # Made anew, so that nothing is written through a link that somebody has put there.
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(draft, flags, 0o644), "w") as file:
-            json.dump(asdict(report), file)
-        draft.replace(inbox / STATUS_FILE)
+        with open(os.open(draft, flags, 0o644), "w") as out:
+            json.dump(asdict(report), out)
+        draft.replace(file)
 
 
-def remove(inbox: Path) -> None:
+def remove(file: Path) -> None:
     """What a service that ends has to say is in its log."""
-    for name in (DRAFT, STATUS_FILE):
+    for path in (draft_of(file), file):
         with contextlib.suppress(OSError):
-            (inbox / name).unlink()
+            path.unlink()
 
 
-def examine(inbox: Path) -> Health:
-    """How the service of an inbox does, or did when it was killed."""
+def examine(inbox: Path) -> list[Health]:
+    """How each service of an inbox does, or did when it was killed; one at least."""
     running = lock.is_held(inbox)
-    report = _read(inbox / STATUS_FILE)
-    return Health(running, list(_reasons(running, report)), report)
+    told = (_read(path) for path in sorted(inbox.glob(STATUS_FILES)))
+    reports: list[Report | None] = [report for report in told if report]
+    return [
+        Health(running, list(_reasons(running, report)), report) for report in reports or [None]
+    ]
 
 
 def lines(health: Health) -> Iterator[tuple[str, str]]:
@@ -122,7 +140,8 @@ def lines(health: Health) -> Iterator[tuple[str, str]]:
     yield "healthy", "yes" if health.healthy else f"no: {' '.join(health.reasons)}"
     if (report := health.report) is None:
         return
-    yield "state", f"{report.state}, process {report.pid}, since {_local(report.started_at)}"
+    since = _local(report.started_at)
+    yield "state", f"{report.state}, process {report.pid} on {report.host}, since {since}"
     if not health.running or _age(report) >= STALE_SECONDS:
         yield "as of", _local(report.written_at)
     yield "model", report.model or "not loaded yet"
@@ -149,7 +168,8 @@ def _reasons(running: bool, report: Report | None) -> list[str]:
     reasons = []
     if (age := _age(report)) >= STALE_SECONDS:
         reasons.append(
-            f"It has said nothing for {age:.0f} s: it hangs, or the disk of its inbox is full."
+            f"It has said nothing for {age:.0f} s: it hangs, or the disk of its inbox is full; "
+            "where several share an inbox, it may also have been killed."
         )
     if report.state in (STARTING, STOPPING):
         reasons.append(f"It is {report.state}.")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from pathlib import Path
 
-from daemon import logs, status
+from daemon import logs, process, status
 from daemon.inbox import Inbox
 from daemon.life import Life
 from daemon.loading import Loaded
@@ -19,6 +18,7 @@ from daemon.settings import Settings
 from daemon.status import Report
 from daemon.systemd import Manager
 from daemon.troubles import Troubles
+from db.engine import is_shareable
 
 TELL_SECONDS = 1.0
 """How often others are told how it goes."""
@@ -43,6 +43,9 @@ class Vitals:
         self.state = status.STARTING
         self.starting = Life()
         self.troubles = Troubles(logs.KeyValueFormatter("%(message)s"))
+        self._process = process.current()
+        shared = is_shareable(settings.database)
+        self.file = inbox.folder / (status.file_of(self._process) if shared else status.STATUS_FILE)
         self._loaded: Loaded | None = None
         self._line: Pipeline | None = None
         self._inbox = inbox
@@ -63,14 +66,13 @@ class Vitals:
     def tick(self, *, patience: bool = False) -> None:
         """Called a few times a second; `patience` asks that a start or a stop may take longer."""
         now = time.monotonic()
-        goes_on = self._silence < self._manager.most_silence
-        if goes_on and now >= self._next_feed:
+        if self.goes_on and now >= self._next_feed:
             self._next_feed = now + self._manager.feed_seconds
             self._manager.feed()
         if now >= self._next_telling:
             self._next_telling = now + TELL_SECONDS
             self.tell()
-            if goes_on and patience:
+            if self.goes_on and patience:
                 self._manager.still_at_it()
 
     def tell(self) -> None:
@@ -78,9 +80,14 @@ class Vitals:
         self._rates.note(self._reporter.tally.done)
         self._manager.status(self._summary())
         report = self._report()
-        status.write(self._inbox.folder, report)
+        status.write(self.file, report)
         if self._metrics:
             self._metrics.show(report)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether no thread that should work has been silent for too long."""
+        return self._silence < self._manager.most_silence
 
     @property
     def _silence(self) -> float:
@@ -104,7 +111,8 @@ class Vitals:
         silence = self._silence
         return Report(
             state=self.state,
-            pid=os.getpid(),
+            host=self._process.host,
+            pid=self._process.pid,
             reloads=self._reloads,
             started_at=self._started_at,
             written_at=status.now(),

@@ -58,8 +58,8 @@ database_option = click.option(
     "--database",
     envvar="MOODSORT_DATABASE",
     default="moodsort-data/moodsort.db",
-    show_default=True,
-    help="SQLite file or database URL.",
+    # That of a configuration may hold a password, and is not to be shown.
+    help="SQLite file or database URL. Default: moodsort-data/moodsort.db.",
 )
 
 since_option = click.option(

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from db.errors import LedgerError, LedgerUnavailable
+from db import postgresql, sqlite
+from db.errors import LedgerError, LedgerUnavailable, said
 from db.schema import NEWEST
+from db.text import without_password
 
-READER_PATIENCE_MS = 10_000
-WRITER_PATIENCE_MS = 1_000
-"""How long SQLite waits for a lock that another process holds.
-
-A writer is told soon, so that the service can say what it waits for, and can be stopped.
-"""
-
-
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
-
-PASSING = re.compile("locked|full")
-"""In what SQLite says of troubles that pass."""
+KINDS: dict[str, ModuleType] = {"sqlite": sqlite, "postgresql": postgresql}
+"""What is particular to each, by the name in a URL."""
 
 
 def open_for_writing(database: str) -> sa.Engine:
@@ -42,14 +30,13 @@ def open_for_writing(database: str) -> sa.Engine:
     """
     url = _url(database)
     if file := _file(url):
-        _make(file)
+        sqlite.make(file)
     with refusals(database):
         engine = _engine(url, writing=True)
         try:
             with engine.begin() as connection:
-                version = _version(connection)
-                if version != NEWEST:
-                    _migrate(connection, version, database)
+                if _version(connection) != NEWEST:
+                    _migrate(connection, database)
         except BaseException:
             engine.dispose()
             raise
@@ -80,8 +67,9 @@ def open_for_reading(database: str) -> sa.Engine:
     if version != NEWEST:
         engine.dispose()
         raise LedgerError(
-            f"The database {database} has schema {version or 'none'}, this program needs {NEWEST}. "
-            "Start the service of the same version once to bring it up to date."
+            f"The database {without_password(database)} has schema {version or 'none'}, "
+            f"this program needs {NEWEST}. Start the service of the same version once to bring it "
+            "up to date."
         )
     return engine
 
@@ -89,81 +77,33 @@ def open_for_reading(database: str) -> sa.Engine:
 def _url(database: str) -> sa.URL:
     if "://" not in database:
         return sa.URL.create("sqlite", database=str(Path(database).absolute()))
+    # What is said of a malformed URL, or of the host that it seems to name, may be of the password.
     try:
+        if database.count("@") > 1 and not _is_sqlite(database):
+            raise ValueError
         with refusals(database):
             return sa.make_url(database)
-    except ValueError as error:
-        raise LedgerError(f"{database!r} is no database URL: {error}.") from None
+    except ValueError:
+        raise LedgerError(
+            f"{without_password(database)!r} is no database URL like "
+            "postgresql+psycopg://user:password@host/name. In a password @ is written as %40, "
+            "/ as %2F, : as %3A and % as %25."
+        ) from None
 
 
 def _file(url: sa.URL) -> Path | None:
     """The file of a SQLite database."""
-    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
-
-
-def _make(file: Path) -> None:
-    """An empty file is a SQLite database without tables."""
-    try:
-        file.parent.mkdir(mode=0o775, parents=True, exist_ok=True)
-        if not file.exists():
-            file.touch(mode=0o644)
-    except OSError as error:
-        kind = LedgerUnavailable if error.errno in NO_ROOM else LedgerError
-        raise kind(f"The database {file} cannot be made: {error.strerror}.") from None
+    return sqlite.file_of(url) if url.get_backend_name() == "sqlite" else None
 
 
 def _engine(url: sa.URL, *, writing: bool) -> sa.Engine:
-    if file := _file(url):
-        query = {"mode": "rw", "uri": "true"}  # It is made but once, never while it is missing.
-        url = url.set(database=file.absolute().as_uri(), query=query)
-    engine = sa.create_engine(url)
-    if engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", _prepare_writer if writing else _prepare_reader)
-        if writing and file:
-            sa.event.listen(engine, "begin", partial(_require_same, file, file.stat()))
-        sa.event.listen(engine, "begin", _begin_immediate if writing else _begin)
-    return engine
-
-
-def _prepare_writer(connection: Any, record: Any) -> None:
-    _pragmas(
-        connection, WRITER_PATIENCE_MS, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"
-    )
-
-
-def _prepare_reader(connection: Any, record: Any) -> None:
-    _pragmas(connection, READER_PATIENCE_MS, "query_only=ON")
-
-
-def _pragmas(connection: Any, patience_ms: int, *pragmas: str) -> None:
-    # The driver must not begin transactions by itself: it does so too late for a lock to hold.
-    connection.isolation_level = None
-    for pragma in (f"busy_timeout={patience_ms}", *pragmas):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _require_same(file: Path, opened: os.stat_result, connection: sa.Connection) -> None:
-    """SQLite itself would go on writing to a file that was deleted."""
-    try:
-        now = file.stat()
-    except OSError as error:
-        raise LedgerUnavailable(
-            f"The database {file} is gone ({error.strerror}). Put it back; or stop moodsort, "
-            "restore a copy, and start it again"
-        ) from None
-    if not os.path.samestat(opened, now):
+    kind = KINDS.get(url.get_backend_name())
+    if kind is None:
         raise LedgerError(
-            f"Another file has taken the place of the database {file}. Start moodsort again, "
-            "and it works with that one."
+            f"moodsort keeps its database in SQLite or PostgreSQL, not in {url.get_backend_name()}."
         )
-
-
-def _begin_immediate(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _begin(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
+    engine: sa.Engine = kind.engine(url, writing=writing)
+    return engine
 
 
 def _version(connection: sa.Connection) -> str | None:
@@ -172,7 +112,7 @@ def _version(connection: sa.Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def _migrate(connection: sa.Connection, version: str | None, database: str) -> None:
+def _migrate(connection: sa.Connection, database: str) -> None:
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory
@@ -180,11 +120,14 @@ def _migrate(connection: sa.Connection, version: str | None, database: str) -> N
     config = Config()
     config.set_main_option("script_location", "db:migrations")
     config.attributes["connection"] = connection
+    if connection.dialect.name == "postgresql":
+        postgresql.take_turn(connection)
+    version = _version(connection)  # Another may just have done it.
     known = {step.revision for step in ScriptDirectory.from_config(config).walk_revisions()}
     if version is not None and version not in known:
         raise LedgerError(
-            f"The database {database} was made by a newer moodsort (schema {version}); "
-            "install that version."
+            f"The database {without_password(database)} was made by a newer moodsort "
+            f"(schema {version}); install that version."
         )
     command.upgrade(config, "head")
 
@@ -207,13 +150,36 @@ def reading(database: str) -> Iterator[sa.Engine]:
 @contextmanager
 def refusals(database: str) -> Iterator[None]:
     """What SQLAlchemy and the drivers say, as one of this package's errors."""
+    name = without_password(database)
     try:
         yield
     except (SQLAlchemyError, ImportError) as error:
-        cause = getattr(error, "orig", None) or error
-        if isinstance(error, OperationalError) and PASSING.search(str(cause)):
-            raise LedgerUnavailable(f"The database {database} is not to be had: {cause}") from error
-        raise LedgerError(
-            f"The database {database} cannot be used: {cause}. "
-            "If it is damaged, move it aside and restore a copy; it is never overwritten."
-        ) from None
+        if _is_interrupted(error):
+            raise KeyboardInterrupt from None
+        cause = said(error)
+        if isinstance(error, OperationalError) and _passes(database, cause):
+            raise LedgerUnavailable(f"The database {name} is not to be had: {cause}") from error
+        advice = f" {sqlite.ADVICE}" if _is_sqlite(database) else ""
+        raise LedgerError(f"The database {name} cannot be used: {cause}.{advice}") from None
+
+
+def _is_interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C came amid a query: then a driver cannot end its transaction in order."""
+    while error and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _passes(database: str, cause: str) -> bool:
+    if _is_sqlite(database):
+        return bool(sqlite.PASSING.search(cause))
+    return not postgresql.REFUSALS.search(cause)
+
+
+def is_shareable(database: str) -> bool:
+    """Whether several services may keep the ledger at a time."""
+    return not _is_sqlite(database)
+
+
+def _is_sqlite(database: str) -> bool:
+    return "://" not in database or database.startswith("sqlite")

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from db.errors import LedgerError, LedgerUnavailable
+from db.errors import ClaimsLost
 from db.schema import (
     MOVING,
     UNFINISHED,
@@ -30,11 +30,16 @@ from db.schema import (
     Face,
     Image,
     Model,
+    Service,
     State,
     faces_of,
     names_held,
 )
-from db.text import original, printable
+from db.text import one_line, original, printable
+from db.transactions import transaction
+
+INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+"""By dialect: for the rest of SQLAlchemy an insert knows no conflicts."""
 
 
 @dataclass(frozen=True)
@@ -154,12 +159,21 @@ class Ledger:
 
     Every method raises LedgerUnavailable where the database does not take the transaction now;
     nothing of it is then recorded, and the call may be repeated. It raises LedgerError where the
-    database is damaged, or another file has taken its place.
+    database is damaged, or another file has taken its place; and ClaimsLost where others took the
+    service, one of `db.services`, for dead.
     """
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, service: int | None = None) -> None:
+        """`service`: whose claims they are, where several services may share the database."""
         self._engine = engine
-        self._lock = threading.Lock()
+        self._service = service
+        self._in_hand: set[int] = set()
+        self._lock = threading.RLock()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other services may claim files here, too."""
+        return self._service is not None
 
     def close(self) -> None:
         """Let go of the database."""
@@ -180,24 +194,48 @@ class Ledger:
             return row.id
 
     def claim(self, sources: Sequence[Source]) -> list[int | None]:
-        """One new row a file, in order; None for a file that is claimed already."""
+        """One new row a file, in order; None for a file that is claimed already.
+
+        Where services claim the same files at the same time they should do it in the same order.
+        """
         if not sources:
             return []
-        paths = [printable(source.path) for source in sources]
-        with self._transaction() as session:
-            held = set(
-                session.scalars(
-                    sa.select(Image.source_path).where(
-                        Image.source_path.in_(paths), Image.state.in_(UNFINISHED)
-                    )
-                )
-            )
-            rows: list[dict[str, Any] | None] = []
-            for path, source in zip(paths, sources, strict=True):
-                rows.append(None if path in held else _claimed(path, source))
-                held.add(path)
-            ids = iter(_inserted(session, [row for row in rows if row]))
-            return [next(ids) if row else None for row in rows]
+        rows = [self._claimed(source) for source in sources]
+        with self._lock:
+            with self._transaction() as session:
+                ids = self._inserted(session, rows)
+            self._in_hand.update(ids.values())
+        # A file that is named twice is claimed once.
+        return [ids.pop(row["source_path"], None) for row in rows]
+
+    def _claimed(self, source: Source) -> dict[str, Any]:
+        path, raw = printable(source.path), os.fsencode(source.path)
+        return {
+            "source_path": path,
+            "source_path_raw": None if raw == path.encode() else raw,
+            "source_mtime_ns": source.mtime_ns,
+            "size_bytes": source.size_bytes,
+            "state": State.CLAIMED,
+            "claimed_at": _now(),
+            "claimed_by": self._service,
+        }
+
+    def _inserted(self, session: Session, rows: Sequence[dict[str, Any]]) -> dict[str, int]:
+        """The ids of new rows, by path; of a file that is claimed already there is no new one.
+
+        It is looked first what is claimed: a number is used up also by a row that is not inserted.
+        """
+        claimed = sa.select(Image.source_path).where(
+            Image.source_path.in_([row["source_path"] for row in rows]),
+            Image.state.in_(UNFINISHED),
+        )
+        held = set(session.scalars(claimed))
+        new = {row["source_path"]: row for row in rows if row["source_path"] not in held}
+        if not new:
+            return {}
+        insert = INSERTS[self._engine.dialect.name](Image).on_conflict_do_nothing()
+        made = session.execute(insert.returning(Image.source_path, Image.id), list(new.values()))
+        return {row.source_path: row.id for row in made}
 
     def taken(self, destinations: Sequence[Path]) -> set[Path]:
         """Those of the destinations that a row names already, or may name again."""
@@ -275,9 +313,11 @@ class Ledger:
                     state=sa.type_coerce(final, Image.state.type),
                     filed_at=sa.func.coalesce(Image.filed_at, _now()),
                     moved_from=None,
+                    claimed_by=None,
                 ),
                 execution_options={"synchronize_session": False},
             )
+        self._in_hand.difference_update(ids)
 
     def release(self, ids: Sequence[int]) -> None:
         """Forget unfinished rows, whose files stay where they are or are gone, and their faces.
@@ -299,14 +339,49 @@ class Ledger:
                 sa.delete(Image).where(Image.id.in_(ids), Image.state.in_(UNFINISHED)),
                 execution_options={"synchronize_session": False},
             )
+        self._in_hand.difference_update(ids)
 
     def unfinished(self) -> list[Unfinished]:
-        """All rows between their states, oldest first."""
+        """The rows between their states that nobody works on, oldest first."""
         with self._transaction() as session:
-            rows = session.scalars(
-                sa.select(Image).where(Image.state.in_(UNFINISHED)).order_by(Image.id)
-            )
+            rows = session.scalars(sa.select(Image).where(*self._idle()).order_by(Image.id))
             return [_unfinished(row) for row in rows]
+
+    def take_over(self, ids: Sequence[int]) -> set[int]:
+        """Those of the idle rows that this service works on from now on, and no other."""
+        if not ids:
+            return set()
+        with self._lock:
+            with self._transaction() as session:
+                change = sa.update(Image).where(Image.id.in_(ids), *self._idle())
+                taken = session.scalars(
+                    change.values(claimed_by=self._service).returning(Image.id),
+                    execution_options={"synchronize_session": False},
+                )
+                mine = set(taken)
+            self._in_hand.update(mine)
+        return mine
+
+    def _idle(self) -> tuple[sa.ColumnElement[bool], ...]:
+        """The conditions that nobody works on a row.
+
+        That is so, too, of one of this service's own which it does not know of: the answer to a
+        commit got lost on its way.
+        """
+        by_nobody = ~sa.exists().where(Service.id == Image.claimed_by)
+        own = Image.claimed_by == self._service
+        lost = own & Image.id.not_in(list(self._in_hand))
+        return Image.state.in_(UNFINISHED), by_nobody | lost
+
+    def require_claims(self) -> None:
+        """To be asked before files are moved.
+
+        Raises:
+            ClaimsLost: others have taken over what this service had claimed.
+        """
+        if self._service is not None:
+            with self._transaction():
+                pass
 
     def miss(self, files: Mapping[int, Path]) -> None:
         """Note, by id, filed files that are not there any more."""
@@ -353,38 +428,16 @@ class Ledger:
 
     @contextmanager
     def _transaction(self) -> Iterator[Session]:
-        try:
-            with self._lock, Session(self._engine) as session, session.begin():
-                yield session
-        except (OperationalError, IntegrityError) as error:
-            # Integrity: another process was faster; the call, repeated, sees what it wrote.
-            raise LedgerUnavailable(f"The database does not take it: {error.orig}") from error
-        except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            raise LedgerError(
-                f"The database has become unusable: {cause}. Move it aside, restore a copy, start "
-                "again, and then ask moodsort doctor what differs."
-            ) from error
+        with self._lock, transaction(self._engine) as session:
+            if self._service is not None:
+                self._hold_claims(session, self._service)
+            yield session
 
-
-def _claimed(path: str, source: Source) -> dict[str, Any]:
-    raw = os.fsencode(source.path)
-    return {
-        "source_path": path,
-        "source_path_raw": None if raw == path.encode() else raw,
-        "source_mtime_ns": source.mtime_ns,
-        "size_bytes": source.size_bytes,
-        "state": State.CLAIMED,
-        "claimed_at": _now(),
-    }
-
-
-def _inserted(session: Session, rows: Sequence[dict[str, Any]]) -> Sequence[int]:
-    """The ids of new rows, in order; made as objects of the session they take twice the time."""
-    if not rows:
-        return []
-    insert = sa.insert(Image).returning(Image.id, sort_by_parameter_order=True)
-    return session.scalars(insert, rows).all()
+    def _hold_claims(self, session: Session, service: int) -> None:
+        """Until the end of the transaction nobody can take them over."""
+        mine = sa.select(Service.id).where(Service.id == service)
+        if session.scalar(mine.with_for_update(read=True, key_share=True)) is None:
+            raise ClaimsLost
 
 
 def _decided(decision: Decision, now: datetime) -> dict[str, Any]:
@@ -392,6 +445,8 @@ def _decided(decision: Decision, now: datetime) -> dict[str, Any]:
     row["destination_path"] = str(row.pop("destination"))
     row["source_mtime_ns"] = row.pop("mtime_ns")
     del row["faces"]  # They have rows of their own.
+    if decision.error_detail:  # A decoder says what it likes; PostgreSQL takes no NUL.
+        row["error_detail"] = one_line(decision.error_detail)
     return row | {"state": State.DECIDED, "decided_at": now}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +24,10 @@ FETCHED = 1000
 FALLING = (Order.NEWEST, Order.MOST_CERTAIN)
 """The orders in which what is largest comes first."""
 
+LOOKS_FOR_LEFT_OUT = 30
+MOST_LEFT_OUT = 10_000
+"""How often numbers of rows that were left out are looked at again, and how many at once."""
+
 ESCAPE = "!"
 """What takes its meaning from a special character of a pattern; a backslash has one of its own."""
 
@@ -30,6 +35,7 @@ ESCAPE = "!"
 RECORD = sa.select(
     *(Image.id, Image.state, Image.source_path, Image.source_path_raw, Image.source_mtime_ns),
     *(Image.destination_path, Image.size_bytes, Image.sha256, Image.missing_since, Image.label),
+    Image.claimed_by,
 )
 """What a `Record` is made of."""
 
@@ -64,7 +70,7 @@ class Record:
     """What a row says of its file; `destination` is None until it is decided.
 
     The time is the modification time of the file when it was filed, in nanoseconds. `is_missing`:
-    a service has noticed that it is not there any more.
+    a service has noticed that it is not there any more. `claimed_by`: see `db.services`.
     """
 
     id: int
@@ -76,6 +82,7 @@ class Record:
     sha256: str | None
     is_missing: bool
     label: str | None
+    claimed_by: int | None
 
 
 def find(
@@ -105,8 +112,10 @@ def follow(
     """What of the wanted is filed or failed from now on: each step looks once, for all that is new.
 
     The order and the limits of `wanted` do not count. Rows do not end in the order in which they
-    began; those that have begun and not ended are looked at again.
+    began; those that have begun and not ended are looked at again. Nor, where several services
+    write, do they appear in the order of their numbers: those left out are looked at for a while.
     """
+    left_out: deque[set[int]] = deque(maxlen=LOOKS_FOR_LEFT_OUT)
     with engine.connect() as connection:
         newest = _newest(connection)
         begun = set(connection.scalars(sa.select(Image.id).where(Image.state.in_(UNFINISHED))))
@@ -114,13 +123,20 @@ def follow(
         about = sa.select(Image.id, Image.state).order_by(Image.id)
         with engine.connect() as connection:
             new = connection.execute(about.where(Image.id > newest).limit(FETCHED)).all()
-            seen = [*connection.execute(about.where(Image.id.in_(begun))), *new]
+            asked = begun.union(*left_out)
+            seen = [*connection.execute(about.where(Image.id.in_(asked))), *new]
+            if new:
+                first = max(newest, new[-1].id - MOST_LEFT_OUT) + 1
+                left_out.append(set(range(first, new[-1].id)))
+            for numbers in left_out:
+                numbers.difference_update(row.id for row in seen)
             begun = {row.id for row in seen if row.state in UNFINISHED}
             # Where the newest rows were given back, their numbers come again.
             newest = new[-1].id if new else _newest(connection)
             ended = [row.id for row in seen if row.id not in begun]
             query = sa.select(results).where(results.c.id.in_(ended), *conditions(wanted))
-            yield list(fetch(connection, query.order_by(results.c.id), with_faces=with_faces))
+            rows = list(fetch(connection, query.order_by(results.c.id), with_faces=with_faces))
+        yield rows
 
 
 def _newest(connection: sa.Connection) -> int:
@@ -295,6 +311,7 @@ def _records(connection: sa.Connection, query: sa.Select[*tuple[Any, ...]]) -> l
             sha256=row.sha256,
             is_missing=row.missing_since is not None,
             label=row.label,
+            claimed_by=row.claimed_by,
         )
         for row in connection.execute(query)
     ]

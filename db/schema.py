@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-NEWEST = "0007"
+NEWEST = "0008"
 """The migration that this code needs."""
 
 
@@ -35,6 +35,8 @@ OPEN = (*UNFINISHED, *MOVING)
 JUDGED = (State.FILED, *MOVING)
 
 BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+FilePath = sa.String().with_variant(sa.String(collation="C"), "postgresql")
+"""Compared byte by byte, so that what lies below a folder is one range of an index."""
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
@@ -48,8 +50,10 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
-        """SQLite gives the time back without its zone."""
-        return None if value is None else value.replace(tzinfo=value.tzinfo or UTC)
+        """SQLite gives the time back without its zone, PostgreSQL in that of the session."""
+        if value is None:
+            return None
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 class Base(DeclarativeBase):
@@ -92,13 +96,14 @@ class Image(Base):
     stand in it as `\xNN` and `source_path_raw` has the path as the operating system knows it.
     `decided_by` is `faces` or `whole_image`, None of what is undecided or failed.
     `moved_from` is where the file of one of MOVING lay before; `missing_since` is when
-    a filed one was first not found where it was filed.
+    a filed one was first not found where it was filed. `claimed_by` is the service that works on
+    an unfinished one, where several may share the database; it may have no row any more.
     """
 
     __tablename__ = "images"
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
-    source_path: Mapped[str]
+    source_path: Mapped[str] = mapped_column(FilePath)
     source_path_raw: Mapped[bytes | None]
     source_mtime_ns: Mapped[int] = mapped_column(sa.BigInteger)
     size_bytes: Mapped[int] = mapped_column(sa.BigInteger)
@@ -111,7 +116,7 @@ class Image(Base):
     probability: Mapped[float | None]
     p_sad: Mapped[float | None]
     model_id: Mapped[int | None] = mapped_column(sa.ForeignKey("models.id"))
-    destination_path: Mapped[str | None]
+    destination_path: Mapped[str | None] = mapped_column(FilePath)
     claimed_at: Mapped[datetime]
     decided_at: Mapped[datetime | None]
     filed_at: Mapped[datetime | None]
@@ -120,8 +125,9 @@ class Image(Base):
     corrected_label: Mapped[str | None] = mapped_column(sa.String(16))
     corrected_at: Mapped[datetime | None]
     decided_by: Mapped[str | None] = mapped_column(sa.String(16))
-    moved_from: Mapped[str | None]
+    moved_from: Mapped[str | None] = mapped_column(FilePath)
     missing_since: Mapped[datetime | None]
+    claimed_by: Mapped[int | None] = mapped_column(BigId)
 
     __table_args__ = (
         sa.Index(
@@ -164,6 +170,26 @@ class Image(Base):
             postgresql_where=sa.text("missing_since IS NOT NULL"),
         ),
     )
+
+
+class Service(Base):
+    """A service that works on an inbox, where several may share the database.
+
+    `host` and `pid` are for people; `process` tells it from all others that have or had the same.
+    `beat_at` is its last sign of life, by the clock of the server; `lease_seconds` after that its
+    claims are anybody's.
+    """
+
+    __tablename__ = "services"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    host: Mapped[str]
+    pid: Mapped[int]
+    process: Mapped[str]
+    inbox: Mapped[str] = mapped_column(FilePath)
+    started_at: Mapped[datetime]
+    beat_at: Mapped[datetime]
+    lease_seconds: Mapped[float]
 
 
 class Face(Base):

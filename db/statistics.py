@@ -152,7 +152,7 @@ def groups(
     """
     is_time = by in (By.DAY, By.HOUR)
     columns = {By.MODEL: results.c.model, By.ERROR: results.c.error_code}
-    quarter = sa.extract("epoch", results.c.claimed_at) // QUARTER
+    quarter = sa.func.floor(sa.extract("epoch", results.c.claimed_at) / QUARTER)
     key = quarter if is_time else columns[by]
     query = (
         sa.select(key.label("key"), *_counters())

@@ -1,8 +1,9 @@
-"""The words of questions, for the command line and for the queries."""
+"""Words that the command line or the service has in common with the database."""
 
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
 
 
 class Order(enum.StrEnum):
@@ -21,3 +22,15 @@ class By(enum.StrEnum):
     HOUR = "hour"
     MODEL = "model"
     ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Process:
+    """Which process a service is: on a machine of that name, with that number there.
+
+    `process` tells it from all others that have or had the same.
+    """
+
+    host: str
+    pid: int
+    process: str

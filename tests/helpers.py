@@ -22,10 +22,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from PIL import Image
 
 from daemon.doctor import examine
 from daemon.settings import Settings
+from db.engine import open_for_writing
 from tests.faces import draw_face
 
 MOODSORT = Path(sys.executable).with_name("moodsort")
@@ -129,13 +131,21 @@ class Place:
         """How often each content exists, by hash."""
         return Counter(sha256(path.read_bytes()) for path in self.files(self.inbox) + self.filed())
 
-    def rows(self, table: str = "images") -> list[sqlite3.Row]:
+    def rows(self, table: str = "images") -> list[Any]:
         link = sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=30)
         link.row_factory = sqlite3.Row
         try:
             return link.execute(f"SELECT * FROM {table} ORDER BY id").fetchall()
         finally:
             link.close()
+
+    def change(self, *statements: sa.Executable) -> None:
+        """As somebody does who knows the database."""
+        engine = open_for_writing(str(self.database))
+        with engine.begin() as connection:
+            for statement in statements:
+                connection.execute(statement)
+        engine.dispose()
 
     def row(self, name: str) -> dict[str, Any]:
         """The row of the file that was dropped under this name."""
@@ -158,11 +168,16 @@ class Service:
     """`moodsort run` as a child process on a place."""
 
     def __init__(
-        self, place: Place, *extra: str, under: Sequence[str] = (), **environ: str
+        self,
+        place: Place,
+        *extra: str,
+        under: Sequence[str] = (),
+        number: int | None = None,
+        **environ: str,
     ) -> None:
-        """`under`: a command that runs another one, such as nice."""
+        """`under`: a command that runs another one, such as nice; `number`: one of several."""
         self.place = place
-        self.log = place.root / "service.log"
+        self.log = place.root / f"service{'' if number is None else number}.log"
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
                 [*under, MOODSORT, "run", "--inbox", place.inbox, *place.destinations(), *extra],

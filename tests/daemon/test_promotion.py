@@ -187,7 +187,7 @@ def test_one_on_a_terminal_would_end_and_is_left_alone(place: Place, tmp_path: P
     command = [MOODSORT, "run", "--inbox", place.inbox, *place.destinations()]
     try:
         with subprocess.Popen(command, stdout=terminal, stderr=subprocess.DEVNULL) as running:
-            wait_until(lambda: examine(place.inbox).healthy, "it works")
+            wait_until(lambda: examine(place.inbox)[0].healthy, "it works")
             told = models(place, "promote", bundle(tmp_path, "mine"), "--force")
             assert "it uses it when it is started again" in told.stdout
             assert running.poll() is None

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from daemon.pipeline import Folders, Stopped, persist, recover
 from db.engine import open_for_writing
 from db.errors import LedgerUnavailable
 from db.ledger import Decision, Ledger, Source
+from db.schema import Image
 from tests.helpers import Place, jpeg, sha256
 
 DATA = jpeg()
+
+
+@pytest.fixture
+def place(either_place: Place) -> Place:
+    return either_place
 
 
 @pytest.fixture
@@ -49,7 +54,7 @@ def decided(
 
 def restart(place: Place, ledger: Ledger, stopping: threading.Event | None = None) -> int:
     folders = Folders(place.inbox, place.happy, place.sad, place.failed, place.unsure)
-    return recover(ledger, folders, stopping or threading.Event())
+    return recover(ledger, folders, stopping or threading.Event()).moved
 
 
 def test_killed_before_the_move(place: Place, ledger: Ledger) -> None:
@@ -120,8 +125,7 @@ def test_a_file_that_may_have_been_moved_to_a_disk_that_is_away(
 
 
 def rewrite(place: Place, column: str, path: str) -> None:
-    with contextlib.closing(sqlite3.connect(place.database)) as link, link:
-        link.execute(f"UPDATE images SET {column} = ?", [path])
+    place.change(sa.update(Image).values({column: path}))
 
 
 @pytest.mark.parametrize("row_says", ["{root}/outside/a.jpg", "{root}/happy/../outside/a.jpg"])

@@ -25,7 +25,7 @@ def judge(
         "decided_by": "faces" if faces else "whole_image",
         "faces": faces,
         "model_id": ledger.register(
-            ModelRecord(model, model * 64, ("happy", "sad"), 48, 48, 1, {})
+            ModelRecord(model, (model * 64)[:64], ("happy", "sad"), 48, 48, 1, {})
         ),
     }
     id = finish(ledger, name, **about)

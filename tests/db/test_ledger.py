@@ -20,6 +20,11 @@ SMALL = FaceRecord(x=700, y=8, width=24, height=25, score=0.7, p_sad=0.1)
 
 
 @pytest.fixture
+def place(either_place: Place) -> Place:
+    return either_place
+
+
+@pytest.fixture
 def ledger(place: Place):
     ledger = Ledger(open_for_writing(str(place.database)))
     yield ledger
@@ -262,11 +267,11 @@ def test_threads_take_turns(ledger: Ledger, place: Place) -> None:
 
 
 def test_a_locked_database_is_unavailable_and_then_takes_the_same_call(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    sqlite_place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("db.engine.WRITER_PATIENCE_MS", 50)
-    ledger = Ledger(open_for_writing(str(place.database)))
-    other = sqlite3.connect(place.database, isolation_level=None)
+    monkeypatch.setattr("db.sqlite.WRITER_PATIENCE_MS", 50)
+    ledger = Ledger(open_for_writing(str(sqlite_place.database)))
+    other = sqlite3.connect(sqlite_place.database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(LedgerUnavailable, match="locked"):
         ledger.claim([source("a.jpg")])

@@ -6,6 +6,7 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
+PATH = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 TIME = sa.DateTime(timezone=True)
 UNFINISHED = sa.text("state IN ('claimed', 'decided')")
 
@@ -27,7 +28,7 @@ def upgrade() -> None:
     op.create_table(
         "images",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
-        sa.Column("source_path", sa.String, nullable=False),
+        sa.Column("source_path", PATH, nullable=False),
         sa.Column("source_path_raw", sa.LargeBinary),
         sa.Column("source_mtime_ns", sa.BigInteger, nullable=False),
         sa.Column("size_bytes", sa.BigInteger, nullable=False),
@@ -40,7 +41,7 @@ def upgrade() -> None:
         sa.Column("probability", sa.Double),
         sa.Column("p_sad", sa.Double),
         sa.Column("model_id", sa.Integer, sa.ForeignKey("models.id")),
-        sa.Column("destination_path", sa.String),
+        sa.Column("destination_path", PATH),
         sa.Column("claimed_at", TIME, nullable=False),
         sa.Column("decided_at", TIME),
         sa.Column("filed_at", TIME),

@@ -6,12 +6,13 @@ from alembic import op
 revision = "0004"
 down_revision = "0003"
 
+PATH = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 MOVING = sa.text("moved_from IS NOT NULL")
 
 
 def upgrade() -> None:
     """Make the column, and add to the view at its end."""
-    op.add_column("images", sa.Column("moved_from", sa.String))
+    op.add_column("images", sa.Column("moved_from", PATH))
     op.create_index(
         "images_by_moved_from",
         "images",
