@@ -138,7 +138,7 @@ class Server:
     def clear(self, name: str) -> None:
         """As if it had never been used."""
         with psycopg.connect(self.conninfo(name), options="-c lock_timeout=10s") as link:
-            link.execute("TRUNCATE images, models, faces, services RESTART IDENTITY")
+            link.execute("TRUNCATE images, models, faces, services RESTART IDENTITY CASCADE")
 
 
 class PostgresPlace(Place):
