@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,17 +123,24 @@ def _bundle(
         files={},
         fusion=None,
         metrics={},
-        data={
-            part: {"images": len(indices), "fingerprint": fingerprint(data, indices)}
-            for part, indices in parts.items()
-        },
-        versions={name: version(name) for name in ("tensorflow", "keras", "numpy", "pillow")},
-        command=training.command,
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        **origin(data, parts, training.command),
     )
     if training.finder:
         return Bundle(info, "", faces=FaceJudge(training.finder, predict))
     return Bundle(info, "", faces=beside.faces if beside else None, whole=predict)
+
+
+def origin(data: CleanData, parts: Mapping[str, NDArray[np.int64]], command: str) -> dict[str, Any]:
+    """What a bundle that is made now says of that: fields of `BundleInfo`."""
+    return {
+        "data": {
+            part: {"images": len(indices), "fingerprint": fingerprint(data, indices)}
+            for part, indices in parts.items()
+        },
+        "versions": {name: version(name) for name in ("tensorflow", "keras", "numpy", "pillow")},
+        "command": command,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 def _stage_of(beside: Bundle | None) -> Stage | None:

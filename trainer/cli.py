@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trainer import backend, bundle
-from trainer.dataset import CLASSES, find_examples
+from trainer.dataset import CLASSES, CORRECTIONS, find_examples
 from trainer.errors import DataError, TrainerError
 from trainer.image import InputSpec
 
@@ -66,11 +66,9 @@ class Pattern(click.ParamType[re.Pattern[str]]):
 @click.command(
     epilog="Example: moodsort train photos --out models/mine --network compact --epochs 40"
 )
-@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("data", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The bundle to make.")
-@click.option(
-    "--network", "network_name", default="compact", help="compact (default), lite0, scene or seed."
-)
+@click.option("--network", "network_name", help="compact (default), lite0, scene or seed.")
 @click.option("--epochs", type=click.IntRange(1), help="Default: what the network's recipe says.")
 @click.option(
     "--seed",
@@ -79,7 +77,12 @@ class Pattern(click.ParamType[re.Pattern[str]]):
     show_default=True,
     help="Of all that is random.",
 )
-@click.option("--split", "shares", type=Shares(), default="70/20/10", show_default=True)
+@click.option(
+    "--split",
+    "shares",
+    type=Shares(),
+    help="Default: 70/20/10; with corrections alone 50/25/25.",
+)
 @click.option(
     "--group-by",
     type=Pattern(),
@@ -114,6 +117,13 @@ class Pattern(click.ParamType[re.Pattern[str]]):
     help="Begin with the weights of this model rather than with random ones.",
 )
 @click.option(
+    "--corrections",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Teach the model of --from what `moodsort export --corrections DIR` has laid out, beside "
+    "DATA that it has learnt from; or alone, where that is not there any more.",
+)
+@click.option(
     "--teacher",
     "teachers",
     multiple=True,
@@ -136,15 +146,16 @@ class Pattern(click.ParamType[re.Pattern[str]]):
 def train(
     data: tuple[Path, ...],
     out: Path,
-    network_name: str,
+    network_name: str | None,
     epochs: int | None,
     seed: int,
-    shares: tuple[float, float, float],
+    shares: tuple[float, float, float] | None,
     group_by: re.Pattern[str] | None,
     patience: int | None,
     precision: str,
     strategy: str,
     begun_from: str | None,
+    corrections: Path | None,
     teachers: tuple[str, ...],
     faces_from: str | None,
     resume: bool,
@@ -157,8 +168,30 @@ def train(
     are the weights of the epoch with the lowest validation loss. A training that was interrupted
     goes on with --resume and ends as if it had not been. On several machines, give each the same
     command, the same files and an OUT that all of them share.
+
+    With --corrections it is the networks of another model that learn, each from what it looks at;
+    what comes of it is compared with that model on images that were held out.
     """
     bundle.require_new(out)
+    if corrections:
+        _require_alone(begun_from, network_name, strategy, teachers, faces_from, resume=resume)
+        assert begun_from  # as is required
+        _tune(
+            begun_from,
+            corrections,
+            data,
+            out,
+            shares=shares or ((0.7, 0.2, 0.1) if data else (0.5, 0.25, 0.25)),
+            group_by=group_by,
+            epochs=epochs,
+            patience=patience,
+            seed=seed,
+            precision=precision,
+            logs=logs,
+        )
+        return
+    if not data:
+        raise click.UsageError("Name a DATA to learn from, or --corrections.")
     examples = [e for source, folder in enumerate(data) for e in find_examples(folder, source)]
     backend.start()
     from trainer import devices
@@ -179,7 +212,7 @@ def train(
     from trainer.splitting import fingerprint, split
     from trainer.training import Plan, fit
 
-    net = network(network_name)
+    net = network(network_name or "compact")
     training = Training(
         name=out.stem,
         network=net.name,
@@ -201,7 +234,7 @@ def train(
             )
         _report_left_out(cleaned)
         require_enough(cleaned)
-        parts = split(cleaned, shares, group_by)
+        parts = split(cleaned, shares or (0.7, 0.2, 0.1), group_by)
         _say(f"Split: {', '.join(f'{len(part)} {name}' for name, part in parts.items())}.")
         epochs = epochs or net.epochs
         precision = backend.fastest_precision() if precision == "auto" else precision
@@ -238,6 +271,76 @@ def train(
         state.unlink()
     together.wait_for_all()
     _say(f"Saved {out}; try it: moodsort classify IMAGE --model {out}")
+
+
+def _require_alone(
+    begun_from: str | None,
+    network_name: str | None,
+    strategy: str,
+    teachers: Sequence[str],
+    faces_from: str | None,
+    *,
+    resume: bool,
+) -> None:
+    if not begun_from:
+        raise click.UsageError("Name the model that is to learn from the corrections with --from.")
+    given = {
+        "--network": network_name,
+        "--strategy": strategy != "auto",
+        "--teacher": teachers,
+        "--faces": faces_from,
+        "--resume": resume,
+    }
+    if needless := [flag for flag, value in given.items() if value]:
+        raise click.UsageError(
+            f"With --corrections the networks are those of {begun_from}, and learning takes few "
+            f"epochs: leave out {', '.join(needless)}."
+        )
+
+
+def _tune(
+    begun_from: str,
+    corrections: Path,
+    data: Sequence[Path],
+    out: Path,
+    *,
+    shares: tuple[float, float, float],
+    group_by: re.Pattern[str] | None,
+    epochs: int | None,
+    patience: int | None,
+    seed: int,
+    precision: str,
+    logs: Path | None,
+) -> None:
+    # The corrections come first, and so are kept where the same image is in DATA, too.
+    examples = find_examples(corrections, CORRECTIONS, one_class=True)
+    examples += [
+        e for source, d in enumerate(data, CORRECTIONS + 1) for e in find_examples(d, source)
+    ]
+    base = bundle.load(begun_from)
+    backend.start()
+    from trainer import tuning
+
+    with (
+        tempfile.TemporaryDirectory(dir=out.parent, prefix=".moodsort-") as scratch,
+        _progress("Reading", len(examples) * len(base.info.stages)) as advance,
+    ):
+        how = tuning.Tuning(
+            name=out.stem,
+            command=_command(),
+            shares=shares,
+            group_by=group_by,
+            epochs=epochs or tuning.EPOCHS,
+            patience=patience or epochs or tuning.EPOCHS,
+            seed=seed,
+            precision=backend.fastest_precision() if precision == "auto" else precision,
+            logs=logs or out.with_name(f"{out.name}-logs"),
+            scratch=Path(scratch),
+            workers=WORKERS,
+        )
+        made, extras = tuning.tune(base, examples, how, say=_say, progress=advance)
+    bundle.save(out, made, extras)
+    _say(f"Saved {out}; let the service use it: moodsort models promote {out}")
 
 
 def _beside(where: str | None, network: str, *, judges_faces: bool) -> Bundle | None:

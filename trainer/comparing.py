@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from trainer.bundle import Bundle, BundleInfo
 from trainer.dataset import find_examples
 
+if TYPE_CHECKING:
+    from trainer.evaluation import Judged
+
 HELD_OUT = "held_out"
-"""Where the metrics of a bundle that was made from another one have a `Comparison` with it."""
+"""Where the metrics of a bundle that was made from another one tell how they compare.
+
+`before` is the hash of that one; the rest are a `Comparison` each, by the name of the images:
+`all`, `corrections` and, where it was there, `original`.
+"""
 
 
 @dataclass(frozen=True)
@@ -27,6 +38,12 @@ class Comparison:
         return self.right_after < self.right_before
 
 
+def right_in(judged: Judged, threshold: float) -> NDArray[np.bool_]:
+    """In which of the images (n,) a model is right."""
+    right: NDArray[np.bool_] = (judged.p_sad >= threshold) == (judged.labels == 1)
+    return right
+
+
 def recorded(info: BundleInfo, before: str) -> Comparison | None:
     """What a bundle says of itself and the bundle with the hash `before`, from which it was made.
 
@@ -35,7 +52,7 @@ def recorded(info: BundleInfo, before: str) -> Comparison | None:
     held_out = info.metrics.get(HELD_OUT)
     if held_out is None or held_out["before"] != before:
         return None
-    return Comparison(held_out["images"], held_out["right_before"], held_out["right_after"])
+    return Comparison(**held_out["all"])
 
 
 def compare(
@@ -57,6 +74,5 @@ def compare(
     right = []
     for bundle in (before, after):
         judged = judge(bundle, examples, workers=workers, progress=progress)
-        called = judged.p_sad >= bundle.info.threshold
-        right.append(int((called == judged.labels).sum()))
+        right.append(int(right_in(judged, bundle.info.threshold).sum()))
     return Comparison(len(judged.paths), *right)

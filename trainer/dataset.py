@@ -17,6 +17,9 @@ CLASSES = ("happy", "sad")
 PARTS = ("train", "validation", "test")
 """What a data set is divided into; also the names of folders that divide it beforehand."""
 
+CORRECTIONS = 0
+"""The `source` of corrected examples, where a model learns from such; what is not has others."""
+
 BATCH = 64
 """Images that are judged at a time."""
 
@@ -51,17 +54,20 @@ def strictness(example: Example) -> tuple[int, int]:
     return PARTS.index(example.parts[0]), -len(example.parts)
 
 
-def find_examples(folder: Path, source: int = 0) -> list[Example]:
+def find_examples(folder: Path, source: int = 0, *, one_class: bool = False) -> list[Example]:
     """Every file below the class folders of `folder`, in a fixed order.
 
     Where `folder` holds train/ and test/, those hold the class folders, and test/ alone is for
-    testing; validation images are taken from train/, if there is no validation/ too.
+    testing; validation images are taken from train/, if there is no validation/ too. With
+    `one_class` the folder holds class folders, of which one suffices.
 
     Raises:
         DataError: the folder or one of its class folders is missing or empty.
     """
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}.")
+    if one_class and any((folder / name).is_dir() for name in CLASSES):
+        return _of_classes(folder, source, PARTS, [n for n in CLASSES if (folder / n).is_dir()])
     train, validation, test = PARTS
     if not ((folder / train).is_dir() and (folder / test).is_dir()):
         return _of_classes(folder, source, PARTS)
@@ -71,17 +77,19 @@ def find_examples(folder: Path, source: int = 0) -> list[Example]:
     return [e for part in PARTS for e in _of_classes(folder / part, source, (part,))]
 
 
-def _of_classes(folder: Path, source: int, parts: tuple[str, ...]) -> list[Example]:
-    wanted = " and ".join(f"{name}/" for name in CLASSES)
-    for name in CLASSES:
+def _of_classes(
+    folder: Path, source: int, parts: tuple[str, ...], names: Sequence[str] = CLASSES
+) -> list[Example]:
+    wanted = " and ".join(f"{name}/" for name in names)
+    for name in names:
         if not (folder / name).is_dir():
             raise DataError(f"{folder} must hold the folders {wanted}; {name}/ is missing.")
     examples = []
-    for label, name in enumerate(CLASSES):
+    for name in names:
         files = sorted(path for path in (folder / name).rglob("*") if _is_candidate(path))
         if not files:
             raise DataError(f"{folder / name} holds no files.")
-        examples += [Example(path, label, source, parts) for path in files]
+        examples += [Example(path, CLASSES.index(name), source, parts) for path in files]
     return examples
 
 

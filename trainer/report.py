@@ -12,6 +12,7 @@ from PIL import Image
 
 from trainer import contact_sheet, figures
 from trainer.bundle import Bundle, BundleInfo
+from trainer.comparing import Comparison
 from trainer.contact_sheet import Item, Tile
 from trainer.dataset import CLASSES
 from trainer.errors import ImageError
@@ -57,10 +58,12 @@ def render(
     bundle: Bundle,
     parts: Mapping[str, Judged],
     history: Mapping[str, Sequence[float]] | None = None,
+    held_out: Mapping[str, Comparison] | None = None,
 ) -> str:
     """The page: what the bundle says of itself, its figures on the `parts`, pictures of the last.
 
-    `history`: figures by epoch, where the model was just trained.
+    `history`: figures by epoch, where the model was just trained. `held_out`: how it compares with
+    the one that it was made from, by the name of the images.
     """
     threshold = bundle.info.threshold
     measured = {name: measure(part.labels, part.p_sad, threshold) for name, part in parts.items()}
@@ -73,6 +76,7 @@ def render(
         _table(parts, measured, threshold),
         "<p>In brackets: 95 % of 500 bootstrap samples lie between. A figure on few images says "
         "little, however good it is.</p>",
+        _before_and_after(held_out or {}),
         f"<h2>On {html.escape(last)} images</h2>",
         _picture(figures.confusion(measured[last], last), "confusion matrix"),
         _picture(figures.trade_offs(judged), "precision-recall and ROC curves"),
@@ -139,6 +143,17 @@ def _table(parts: Mapping[str, Judged], measured: Mapping[str, Metrics], thresho
             cells += f'<td class="number">{value:.3f} ({low:.3f} to {high:.3f})</td>'
         rows.append(f"<tr><th>{about}</th>{cells}</tr>")
     return _rows(rows)
+
+
+def _before_and_after(held_out: Mapping[str, Comparison]) -> str:
+    if not held_out:
+        return ""
+    rows = ["<tr><th>held out images</th><th></th><th>right before</th><th>right now</th></tr>"]
+    for name, compared in held_out.items():
+        counts = (compared.images, compared.right_before, compared.right_after)
+        cells = "".join(f'<td class="number">{count}</td>' for count in counts)
+        rows.append(f"<tr><th>{html.escape(name)}</th>{cells}</tr>")
+    return f"<h2>Before and after</h2>{_rows(rows)}"
 
 
 def _mistakes(decided: Sequence[Decision]) -> str:

@@ -142,7 +142,7 @@ def _fit(
             figures, per_second = _learn(step, batches, title, steps, batch_size)
             with _averaged(model):
                 p_sad = graph.at(validation, data.pixels)[0][:, 0]
-                figures |= _validation_figures(labels, p_sad)
+                figures |= validation_figures(labels, p_sad)
                 if figures["val_loss"] < min(state.history.get("val_loss", [np.inf])):
                     state.best_epoch, state.best = epoch, model.get_weights()
             state.add(figures, variables)
@@ -264,7 +264,8 @@ def _averaged(model: keras.Model) -> Iterator[None]:
         swap.on_test_end()
 
 
-def _validation_figures(labels: NDArray[np.int64], p_sad: NDArray[np.float32]) -> dict[str, float]:
+def validation_figures(labels: NDArray[np.int64], p_sad: NDArray[np.float32]) -> dict[str, float]:
+    """What is measured after each epoch, of probabilities (n,) against labels (n,)."""
     return {
         "val_loss": float(log_loss(labels, p_sad.astype(np.float64), labels=[0, 1])),
         "val_accuracy": float(np.mean((p_sad > 0.5) == labels)),

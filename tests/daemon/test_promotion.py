@@ -34,12 +34,8 @@ def bundle(root: Path, folder_name: str, **about: Any) -> Path:
 
 
 def held_out(right_before: int, right_after: int, before: str = SHIPPED_HASH) -> dict[str, Any]:
-    record = {
-        "before": before,
-        "images": 20,
-        "right_before": right_before,
-        "right_after": right_after,
-    }
+    counts = {"images": 20, "right_before": right_before, "right_after": right_after}
+    record = {"before": before, "all": counts}
     return {"metrics": {"held_out": record}}
 
 
