@@ -63,6 +63,7 @@ def gallery(
         ) from None
     settings = configuration.load(config, os.environ, flags)
     logging.getLogger("daemon").setLevel(logging.ERROR)  # What it does is told on its pages.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # That it is busy is no trouble.
 
     def ready(address: str) -> None:
         click.echo(f"Look at it at {address} (Ctrl-C ends it)")
