@@ -14,7 +14,7 @@ from tests.helpers import moodsort
 from tests.proof import Proof, Size, prove
 from trainer.bundle import inspect
 
-SMALL = Size(images=60, corrected=30, learnt=12, others=40, network="scene", epochs=2)
+SMALL = Size(images=80, corrected=40, learnt=30, others=50, network="scene", epochs=2)
 
 
 @pytest.fixture(scope="module")
