@@ -96,7 +96,7 @@ def prove(root: Path, size: Size, say: Callable[[str], None]) -> Proof:
 def correct(
     service: Service, count: int, where: tuple[str | Path, ...], say: Callable[[str], None]
 ) -> None:
-    """Move two of three wrong images; of what is left to `count`, say what right ones are."""
+    """Move two of three wrong images, and of right ones say so until `count` are corrected."""
     place = service.place
     filed = sorted(place.files(place.happy, place.sad))
     wrong = [path for path in filed if not is_right(path)]
