@@ -92,7 +92,12 @@ def crowd(
             _wait_filed(place, min(files * number // (len(blows) + 1), files - 1))
             _strike(blow, crowd, server, rng)
         dropped += feeder.end()
-        wait_until(lambda: _is_drained(place, crowd, files), "all are filed", 20 * PATIENCE)
+        wait_until(
+            lambda: _is_drained(place, crowd, files),
+            "all are filed",
+            20 * PATIENCE,
+            every=LOOK_SECONDS,
+        )
         rate = files / (time.monotonic() - begin)
         codes = crowd.end()
         assert codes == [0] * len(codes), codes
@@ -109,7 +114,6 @@ def _wait_filed(place: Place, count: int) -> None:
 
 def _is_drained(place: Place, crowd: Crowd, files: int) -> bool:
     crowd.fill_up()
-    time.sleep(LOOK_SECONDS)
     return len(place.filed()) == files and not place.files(place.inbox)
 
 
