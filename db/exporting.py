@@ -40,17 +40,29 @@ def export(rows: Iterable[Row], file: Path) -> int:
     write = WRITERS.get(file.suffix.lower())
     if write is None:
         raise ExportError(f"{file} must end in {', '.join(WRITERS)}: that says what it will be.")
+    counted = _Counted(rows)
+    with drafted(file) as draft:
+        write(counted, draft)
+    return counted.count
+
+
+@contextlib.contextmanager
+def drafted(file: Path) -> Iterator[Path]:
+    """Another name to write to; when all is written, it becomes the file, else it is removed.
+
+    Raises:
+        ExportError: there is such a file already.
+        OSError: it cannot be renamed.
+    """
     if os.path.lexists(file):
         raise ExportError(f"{file} exists already, and is not replaced. Name another file.")
     draft = file.with_name(f".moodsort-{os.getpid()}{file.suffix}")
-    counted = _Counted(rows)
     try:
-        write(counted, draft)
+        yield draft
         os.rename(draft, file)
     finally:
         with contextlib.suppress(FileNotFoundError):
             draft.unlink()
-    return counted.count
 
 
 class _Counted:

@@ -262,7 +262,7 @@ def test_evaluate_has_the_agreed_keys_and_a_page_that_needs_nothing_else(
     assert sum(map(sum, got["confusion"])) == 121
     page = (tmp_path / "page.html").read_text()
     assert page.count('src="data:image/png;base64,') == page.count("src=") >= 4
-    assert "http" not in page
+    assert "://" not in page
     assert "moodsort train faces" in page
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from PIL import Image
 
-from trainer import contact_sheet, figures
+from trainer import contact_sheet, figures, page
 from trainer.bundle import Bundle, BundleInfo
 from trainer.comparing import Comparison
 from trainer.contact_sheet import Item, Tile
@@ -24,16 +23,6 @@ MISTAKES = 32
 
 EXPLAINED = 8
 """How many of the surest right decisions of each class are explained, and of the mistakes."""
-
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
-       color: #222; background: #fff; }
-table { border-collapse: collapse; margin: 1rem 0; }
-th, td { padding: .25rem .75rem; border-bottom: 1px solid #ddd; text-align: left; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
-img { max-width: 100%; }
-code { overflow-wrap: anywhere; }
-"""
 
 EXPLANATION = """<h2>What decided</h2>
 <p>Each image as the network saw it, and below it where the network found what spoke for its answer:
@@ -70,7 +59,6 @@ def render(
     last, judged = list(parts.items())[-1]
     decided = decisions(judged, threshold)
     sections = [
-        f"<h1>{html.escape(title)}</h1>",
         _facts(bundle.info),
         "<h2>Figures</h2>",
         _table(parts, measured, threshold),
@@ -86,12 +74,7 @@ def render(
     ]
     if history:
         sections += ["<h2>Learning</h2>", _picture(figures.curves(history), "learning curves")]
-    body = "\n".join(sections)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>\n"
-        f"<body>\n{body}\n</body></html>\n"
-    )
+    return page.render(title, sections)
 
 
 def _facts(info: BundleInfo) -> str:
@@ -106,11 +89,7 @@ def _facts(info: BundleInfo) -> str:
         "made at": info.created_at,
         "versions": ", ".join(f"{name} {v}" for name, v in info.versions.items()),
     }
-    rows = (
-        f"<tr><th>{html.escape(name)}</th><td><code>{html.escape(value)}</code></td></tr>"
-        for name, value in facts.items()
-    )
-    return _rows(rows)
+    return page.facts(facts)
 
 
 def _stages(info: BundleInfo) -> dict[str, str]:
@@ -142,7 +121,7 @@ def _table(parts: Mapping[str, Judged], measured: Mapping[str, Metrics], thresho
             value = getattr(result, key)
             cells += f'<td class="number">{value:.3f} ({low:.3f} to {high:.3f})</td>'
         rows.append(f"<tr><th>{about}</th>{cells}</tr>")
-    return _rows(rows)
+    return page.table(rows)
 
 
 def _before_and_after(held_out: Mapping[str, Comparison]) -> str:
@@ -153,7 +132,7 @@ def _before_and_after(held_out: Mapping[str, Comparison]) -> str:
         counts = (compared.images, compared.right_before, compared.right_after)
         cells = "".join(f'<td class="number">{count}</td>' for count in counts)
         rows.append(f"<tr><th>{html.escape(name)}</th>{cells}</tr>")
-    return f"<h2>Before and after</h2>{_rows(rows)}"
+    return f"<h2>Before and after</h2>{page.table(rows)}"
 
 
 def _mistakes(decided: Sequence[Decision]) -> str:
@@ -215,10 +194,6 @@ def _seen(some: Sequence[Decision], info: BundleInfo) -> Iterator[tuple[Decision
         yield decision, image
 
 
-def _rows(rows: Iterable[str]) -> str:
-    return f"<table>{''.join(rows)}</table>"
-
-
 def _sheet(image: Image.Image, about: str) -> str:
     png = io.BytesIO()
     image.save(png, "PNG")
@@ -226,5 +201,4 @@ def _sheet(image: Image.Image, about: str) -> str:
 
 
 def _picture(png: bytes, about: str) -> str:
-    data = base64.b64encode(png).decode()
-    return f'<p><img alt="{about}" src="data:image/png;base64,{data}"></p>'
+    return f"<p>{page.image(png, about)}</p>"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,12 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.http import generate_etag
 
 from daemon import correcting
+from daemon.describing import describe, name
 from daemon.errors import ServiceError
 from daemon.gallery.access import Access
 from daemon.gallery.asking import CHECKED, LARGEST_ID, ORDERS, SHOWN, Asked, Misasked
 from daemon.gallery.counting import Counter
-from daemon.gallery.pictures import NoPicture, Pictures
+from daemon.pictures import NoPicture, Pictures
 from daemon.settings import Settings
 from db import queries, statistics
 from db.engine import reading
@@ -121,7 +121,7 @@ def _row(database: str, id: int) -> dict[str, Any]:
 
 def _use_in_templates(app: Flask, settings: Settings, access: Access) -> None:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.filters.update(local=local, utc=utc, one_line=one_line, name=_name)
+    app.jinja_env.filters.update(local=local, utc=utc, one_line=one_line, name=name)
     app.jinja_env.globals.update(
         SHOWN=SHOWN,
         CHECKED=CHECKED,
@@ -132,24 +132,6 @@ def _use_in_templates(app: Flask, settings: Settings, access: Access) -> None:
         secret=access.secret,
         describe=describe,
     )
-
-
-def _name(row: Mapping[str, Any]) -> str:
-    """Of the file, safe to look at."""
-    return one_line(Path(row["destination_path"] or row["source_path"]).name)
-
-
-def describe(row: Mapping[str, Any]) -> str:
-    """What an image is taken for, in words."""
-    if row["error_code"]:
-        return one_line(f"{row['error_code']}: {row['error_detail']}")
-    probability = row["probability"]
-    decided = row["label"] if probability is None else f"{row['label']} {100 * probability:.1f} %"
-    if row["corrected_label"] is None:
-        return str(decided)
-    if row["corrected_label"] == row["label"]:
-        return f"{decided}, checked"
-    return f"{decided}, but {row['corrected_label']}"
 
 
 def _show_errors(app: Flask) -> None:

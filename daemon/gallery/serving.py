@@ -11,11 +11,11 @@ from pathlib import Path
 
 import waitress
 
+from daemon import pictures
+from daemon.cache import Cache
 from daemon.errors import ServiceError, SettingsError
-from daemon.gallery import pictures
 from daemon.gallery.access import Access, token_for
 from daemon.gallery.app import LARGEST_REQUEST, create_app
-from daemon.gallery.cache import Cache
 from daemon.pipeline import Folders
 from daemon.settings import Settings, host_and_port
 from db.engine import reading

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from daemon import classifier, reading
-from daemon.gallery import pictures
-from daemon.gallery.pictures import Wanted
+from daemon import classifier, pictures, reading
+from daemon.pictures import Wanted
 from daemon.reading import Read
 from trainer.image import DecodedImage, View, decode
 
@@ -71,7 +70,7 @@ def _begin_before(
 
 
 def frail_pictures(mark: Path) -> Callable[[int], Callable[[Wanted], bytes]]:
-    """The same for the gallery, instead of `daemon.gallery.pictures.begin`."""
+    """The same for the gallery, instead of `daemon.pictures.begin`."""
     return partial(_begin_frail_pictures, mark)
 
 

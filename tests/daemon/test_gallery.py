@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 from PIL import ExifTags, Image
 
-from daemon.gallery import pictures
-from daemon.gallery.cache import Cache
-from daemon.gallery.pictures import NoPicture, Pictures
+from daemon import pictures
+from daemon.cache import Cache
+from daemon.pictures import NoPicture, Pictures
 from daemon.pipeline import Folders
 from daemon.service import make_folders
 from db.engine import open_for_writing

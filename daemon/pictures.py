@@ -7,7 +7,7 @@ uses, with their limits; a browser gets none of their bytes.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from daemon import classifier, worker
+from daemon.cache import Cache
 from daemon.classifier import Unsettled
 from daemon.errors import ServiceError
-from daemon.gallery.cache import Cache
 from daemon.pipeline import Folders
 from daemon.worker import Ended, Unstarted, Workers, limited_to
 from db.schema import JUDGED
@@ -44,12 +44,12 @@ class Wanted(NamedTuple):
 
 
 class Pictures:
-    """Makes pictures in processes of their own, and keeps them in a cache."""
+    """Makes pictures in processes of their own, and may keep them in a cache."""
 
     def __init__(
-        self, folders: Folders, cache: Cache, count: int, *, seconds: int = SECONDS
+        self, folders: Folders, cache: Cache | None, count: int, *, seconds: int = SECONDS
     ) -> None:
-        """Use `count` processes.
+        """Use `count` processes; without a cache, all is made anew.
 
         Raises:
             OSError: a process cannot be started.
@@ -58,7 +58,7 @@ class Pictures:
         self._cache = cache
         self._workers: Workers[Wanted, bytes] = Workers(partial(begin, seconds), count)
 
-    def of(self, row: dict[str, Any], side: int) -> bytes:
+    def of(self, row: Mapping[str, Any], side: int) -> bytes:
         """A JPEG of the image of a row of the view `results`, upright, without metadata.
 
         Raises:
@@ -66,9 +66,10 @@ class Pictures:
         """
         wanted = Wanted(self._path(row), row["sha256"], side)
         name = f"{wanted.sha256}-{side}.jpg"
-        picture = self._cache.get(name)
-        if picture is None:
-            picture = self._make(wanted)
+        if self._cache and (kept := self._cache.get(name)):
+            return kept
+        picture = self._make(wanted)
+        if self._cache:
             self._cache.put(name, picture)
         return picture
 
@@ -76,7 +77,7 @@ class Pictures:
         """End the processes."""
         self._workers.close()
 
-    def _path(self, row: dict[str, Any]) -> Path:
+    def _path(self, row: Mapping[str, Any]) -> Path:
         """Where the file lies: rows lead nowhere but into the configured folders."""
         if row["state"] not in JUDGED or not row["sha256"]:
             raise NoPicture("Only images that are filed have a picture.")
