@@ -1,4 +1,4 @@
-"""moodsort run | sort | classify | correct | status | doctor, and the command group itself."""
+"""moodsort run, sort, classify, correct, report, status, doctor; and the command group itself."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -26,6 +27,7 @@ from daemon import settings as configuration
 from daemon.errors import ServiceError, SettingsError
 from daemon.identity import Identity
 from daemon.settings import Settings
+from db.cli import since_option, until_option
 from db.errors import LedgerError
 from db.text import one_line, printable
 from trainer.errors import ImageError, TrainerError
@@ -47,6 +49,7 @@ COMMANDS = {
     "results": ("db.cli:results", "Show decisions, newest first."),
     "stats": ("db.cli:stats", "Show how many images were decided, and how."),
     "export": ("db.cli:export", "Write decisions to a file: CSV, JSON, Parquet, SQLite."),
+    "report": ("daemon.cli:report", "Write a page about the decisions of a period."),
     "correct": ("daemon.cli:correct", "Say what filed images are; they are moved there."),
     "resort": ("daemon.model_cli:resort", "Decide filed images again with the model of now."),
     "models": ("daemon.model_cli:models", "Tell which models were used; choose another."),
@@ -326,6 +329,39 @@ def correct(images: tuple[str, ...], label: str, config: Path | None, **flags: A
             click.echo(one_line(f"{name}: {label}, lies at {printable(answer.destination)}"))
     if refused:
         raise click.exceptions.Exit(1)
+
+
+@click.command(epilog="Example: moodsort report week.html --since 7d")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@configuration.options({*configuration.FOLDERS, "database"})
+@since_option
+@until_option
+def report(
+    file: Path,
+    config: Path | None,
+    since: datetime | None,
+    until: datetime | None,
+    **flags: Any,
+) -> None:
+    """Write a page about the decisions of a period to FILE, which must not exist.
+
+    It tells how many images came when, how sure the decisions are, and what failed, and shows the
+    least and the most certain images: think before you pass it on. It is HTML, and needs nothing
+    else; times are local.
+
+    Settings come from flags, the environment and a file as those of `run`.
+    """
+    from db.exporting import drafted
+    from db.statistics import Period
+
+    if since and until and since >= until:
+        raise click.UsageError("--since must be earlier than --until.")
+    settings = configuration.load(config, os.environ, flags)
+    with drafted(file) as draft:
+        from daemon import digest  # It loads what draws, which takes a second.
+
+        draft.write_text(digest.render(settings, Period(since, until)), encoding="utf-8")
+    click.echo(f"A report in {click.format_filename(file)}")
 
 
 @click.command(epilog="Example: moodsort status --config /etc/moodsort/moodsort.toml")

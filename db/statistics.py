@@ -240,6 +240,26 @@ def _number(condition: sa.ColumnElement[bool]) -> sa.Function[int]:
     return sa.func.sum(sa.case((condition, 1), else_=0))
 
 
+def probabilities(engine: sa.Engine, period: Period, bins: int) -> dict[str, list[int]]:
+    """By label, how many images of a period have it with a probability in each of the bins.
+
+    The bins share out 0 to 1 evenly; 1 lies in the last.
+    """
+    scaled = sa.func.floor(Image.probability * bins)
+    bin_ = sa.case((scaled >= bins, bins - 1), else_=scaled)
+    query = (
+        sa.select(Image.label, bin_.label("bin"), sa.func.count())
+        .where(Image.probability.is_not(None), *period.holds(Image.claimed_at))
+        .group_by(Image.label, "bin")
+        .order_by(Image.label)
+    )
+    counts: dict[str, list[int]] = {}
+    with engine.connect() as connection:
+        for label, number, count in connection.execute(query):
+            counts.setdefault(str(label), [0] * bins)[int(number)] = count
+    return counts
+
+
 def _counters() -> list[sa.Label[int]]:
     """All counts of a group but its key."""
     is_filed = results.c.state.in_(JUDGED)
