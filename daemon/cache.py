@@ -9,7 +9,10 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from daemon.errors import ServiceError
+from daemon.errors import ServiceError, SettingsError
+
+THUMBNAIL_BYTES = 256 * 1024**2
+"""How far the folder of thumbnails grows: some ten thousand."""
 
 AFTER_TRIMMING = 0.9
 """How full it is when it was full and has been trimmed."""
@@ -80,6 +83,24 @@ class Cache:
                 path = Path(base, name)
                 with contextlib.suppress(OSError):
                     yield path.stat(follow_symlinks=False), path
+
+
+def thumbnails(folder: Path | None) -> Cache:
+    """That of the thumbnails, in the folder or in that of this user.
+
+    Raises:
+        ServiceError: the folder cannot be made, or the user has no home.
+    """
+    return Cache(folder or _of_the_user(), THUMBNAIL_BYTES)
+
+
+def _of_the_user() -> Path:
+    """As the XDG Base Directory Specification has it."""
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        raise SettingsError("There is no home folder for thumbnails; name one: --cache.") from None
+    return home / "moodsort" / "thumbnails"
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -34,9 +34,6 @@ SHOWN = 12
 SIDE = 160
 """Pixels of the longer side of an image."""
 
-PROCESSES = 2
-"""That decode."""
-
 BINS = 20
 """Of the probabilities from 0 to 1."""
 
@@ -64,7 +61,7 @@ def render(settings: Settings, period: Period) -> str:
     pictures.prepare()
     with (
         reading(settings.database) as engine,
-        closing(Pictures(Folders.of(settings.folders), None, PROCESSES)) as drawn,
+        closing(Pictures(Folders.of(settings.folders), None, pictures.PROCESSES)) as drawn,
     ):
         totals = statistics.stats(engine, period)
         sections = [

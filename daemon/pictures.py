@@ -7,6 +7,7 @@ uses, with their limits; a browser gets none of their bytes.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,15 @@ from trainer.image import InputSpec, View
 
 SECONDS = 20
 """How long it may take to read and decode an image: somebody waits for it."""
+
+PROCESSES = min(4, os.cpu_count() or 1)
+"""That decode for somebody who waits."""
+
+SIDES = {"thumbnail": 320, "picture": 1280}
+"""Pixels of the longer side, by what is asked for."""
+
+KEPT_SECONDS = 24 * 3600
+"""How long a browser may keep one; its address stands for its content."""
 
 QUALITY = 82
 """Of JPEG, 0 to 95."""

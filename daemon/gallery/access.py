@@ -1,23 +1,20 @@
 """Who may see the pages, and which requests are theirs.
 
 Pages of strangers run in the same browser. They may send requests here, but get no answer to read;
-so what changes something must carry a secret that only our own pages have (a CSRF token). A name
-of theirs that suddenly means this machine (DNS rebinding) would make them one with us for the
-browser; so requests by a name that is not ours are refused.
+so what changes something must carry a secret that only our own pages have (a CSRF token).
 """
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
 import socket
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from flask import Flask, Response, abort, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from daemon.errors import SettingsError
+from daemon.hosts import is_loopback, is_one_of
 
 COOKIE_SECONDS = 30 * 24 * 3600
 
@@ -55,21 +52,13 @@ class Access:
         app.after_request(self._restrict)
 
     def _check(self) -> AnyResponse | None:
-        if not self._is_ours(request.headers.get("Host", "")):
+        if not is_one_of(self._names, request.headers.get("Host", "")):
             abort(403, "This address is not known by that name. Use localhost, or its number.")
         if self._token is not None and (answer := self._let_in(self._token)):
             return answer
         if request.method not in ("GET", "HEAD") and not self._is_from_our_page():
             abort(403, "This page is of an earlier start, or of somebody else. Load it again.")
         return None
-
-    def _is_ours(self, host: str) -> bool:
-        """Whether it is one of our names or a number, which nobody can let mean something else."""
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            return False
-        return name in self._names or _is_number(name)
 
     def _let_in(self, token: str) -> AnyResponse | None:
         """None for who has shown the token before; who shows it now gets a cookie for it."""
@@ -94,14 +83,6 @@ class Access:
         return response
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches it."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def token_for(host: str, file: Path | None) -> str | None:
     """The token to ask for: the first line of the file, or a new one; None where it is not needed.
 
@@ -118,14 +99,6 @@ def token_for(host: str, file: Path | None) -> str | None:
     if len(token) < SHORTEST_TOKEN:
         raise SettingsError(f"The token in {file} has less than {SHORTEST_TOKEN} characters.")
     return token
-
-
-def _is_number(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _is(secret: str, said: str | None) -> bool:

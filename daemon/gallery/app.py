@@ -17,7 +17,7 @@ from daemon.errors import ServiceError
 from daemon.gallery.access import Access
 from daemon.gallery.asking import CHECKED, LARGEST_ID, ORDERS, SHOWN, Asked, Misasked
 from daemon.gallery.counting import Counter
-from daemon.pictures import NoPicture, Pictures
+from daemon.pictures import KEPT_SECONDS, SIDES, NoPicture, Pictures
 from daemon.settings import Settings
 from db import queries, statistics
 from db.engine import reading
@@ -30,12 +30,6 @@ log = logging.getLogger(__name__)
 
 PAGE = 60
 """Images of a page."""
-
-SIDES = {"thumbnail": 320, "picture": 1280}
-"""Pixels of the longer side, by what is asked for."""
-
-PICTURE_SECONDS = 24 * 3600
-"""How long a browser may keep a picture; its address names its content."""
 
 LARGEST_REQUEST = 16 * 1024
 
@@ -85,7 +79,7 @@ def create_app(settings: Settings, pictures: Pictures, access: Access) -> Flask:
         except NoPicture as why:
             abort(404, str(why))
         answer = app.response_class(jpeg, mimetype="image/jpeg")
-        answer.headers["Cache-Control"] = f"private, max-age={PICTURE_SECONDS}"
+        answer.headers["Cache-Control"] = f"private, max-age={KEPT_SECONDS}"
         answer.set_etag(generate_etag(jpeg))
         return answer.make_conditional(request)
 

@@ -30,12 +30,8 @@ DEFAULT_LISTEN = "127.0.0.1:8265"
     type=click.Path(dir_okay=False, path_type=Path),
     help="Its first line is the token that is asked for, also on this machine.",
 )
-@click.option(
-    "--cache",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for thumbnails, up to 256 MiB. Default: moodsort/thumbnails in the user's cache.",
-)
-@click.option("--open", "opens", is_flag=True, help="Open it in a browser.")
+@configuration.cache_option
+@configuration.open_option
 def gallery(
     config: Path | None,
     listen: str,

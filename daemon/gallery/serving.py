@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import socket
 from collections.abc import Callable
@@ -12,8 +11,8 @@ from pathlib import Path
 import waitress
 
 from daemon import pictures
-from daemon.cache import Cache
-from daemon.errors import ServiceError, SettingsError
+from daemon.cache import thumbnails
+from daemon.errors import ServiceError
 from daemon.gallery.access import Access, token_for
 from daemon.gallery.app import LARGEST_REQUEST, create_app
 from daemon.pipeline import Folders
@@ -22,12 +21,6 @@ from db.engine import reading
 
 THREADS = 8
 """Requests that are answered at once; a correction may wait for another."""
-
-CACHE_BYTES = 256 * 1024**2
-"""How far the folder of thumbnails grows: some ten thousand."""
-
-PROCESSES = min(4, os.cpu_count() or 1)
-"""That decode."""
 
 
 def serve(
@@ -50,9 +43,7 @@ def serve(
     host, port = host_and_port(listen)
     token = token_for(host, token_file)
     pictures.prepare()
-    drawn = pictures.Pictures(
-        Folders.of(settings.folders), Cache(cache or default_cache(), CACHE_BYTES), PROCESSES
-    )
+    drawn = pictures.Pictures(Folders.of(settings.folders), thumbnails(cache), pictures.PROCESSES)
     with contextlib.closing(drawn):
         app = create_app(settings, drawn, Access(host, port, token))
         try:
@@ -72,19 +63,6 @@ def serve(
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             ready(_address(host, port, token))
             server.run()
-
-
-def default_cache() -> Path:
-    """Where thumbnails are kept for this user (XDG Base Directory Specification).
-
-    Raises:
-        SettingsError: the user has no home.
-    """
-    try:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:
-        raise SettingsError("There is no home folder for thumbnails; name one: --cache.") from None
-    return home / "moodsort" / "thumbnails"
 
 
 def _address(host: str, port: int, token: str | None) -> str:
