@@ -54,6 +54,7 @@ COMMANDS = {
     "resort": ("daemon.model_cli:resort", "Decide filed images again with the model of now."),
     "models": ("daemon.model_cli:models", "Tell which models were used; choose another."),
     "gallery": ("daemon.gallery.cli:gallery", "Look at decisions in a browser; correct by a key."),
+    "browse": ("daemon.browse.cli:browse", "Ask the database in SQL, in a browser."),
     "status": ("daemon.cli:status", "Tell whether the service works, and how it does."),
     "doctor": ("daemon.cli:doctor", "Compare the database with the folders; repair."),
     "clean": (

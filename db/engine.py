@@ -176,6 +176,15 @@ def _passes(database: str, cause: str) -> bool:
     return not postgresql.REFUSALS.search(cause)
 
 
+def file_of(database: str) -> Path | None:
+    """The file of a SQLite database; None of any other.
+
+    Raises:
+        LedgerError: it is no URL of a database.
+    """
+    return _file(_url(database))
+
+
 def is_shareable(database: str) -> bool:
     """Whether several services may keep the ledger at a time."""
     return not _is_sqlite(database)

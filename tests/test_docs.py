@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from db.glossary import RESULTS
 from db.queries import COLUMNS
+from db.questions import QUESTIONS
 from tests.db.filled import fail, judge
 from tests.helpers import Place, moodsort
 
@@ -36,7 +38,15 @@ def test_all_columns_are_told_in_their_order() -> None:
     table = PAGE.split("## With")[0]
     cells = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
     told = re.findall(r"`(\w+)`", " ".join(cells))
-    assert tuple(told) == COLUMNS
+    assert tuple(told) == COLUMNS == tuple(RESULTS)
+    for names, meaning in re.findall(r"^\| (`.*?) \| \w+ \| (.*) \|$", table, re.MULTILINE):
+        for name in re.findall(r"`(\w+)`", names):
+            assert RESULTS[name] == meaning.replace("`", "")
+
+
+def test_what_is_asked_is_what_browse_has_ready() -> None:
+    ready = {question.sql.strip() for question in QUESTIONS.values()}
+    assert {question.strip().rstrip(";") for question in examples("sql")} <= ready
 
 
 @pytest.mark.skipif(not shutil.which("sqlite3"), reason="the program sqlite3 is not installed")
@@ -57,7 +67,7 @@ def test_sql_is_answered(home: Path) -> None:
         *(["happy", "1", "0.9"], ["sad", "2", "0.75"])
     ]
     assert [line.split("|")[0] for line in unsure[1:]] == ["/out/b.jpg", "/out/a.jpg", "/out/c.jpg"]
-    assert repeated[1:] == [f"{'c' * 64}|4|/out/a.jpg"]
+    assert repeated[1:] == [f"{'c' * 64}|4|/out/a.jpg|1"]
     assert agreement == []
 
 

@@ -1,4 +1,4 @@
-"""`moodsort gallery` as a child process, and requests to it."""
+"""`moodsort gallery` and its like as child processes, and requests to them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
+from typing import Self
 from urllib.parse import urlencode
 
 from tests.helpers import MOODSORT, PATIENCE, Place, free_port
@@ -26,14 +27,18 @@ class Answer:
         return self.data.decode()
 
 
-class Gallery:
-    """Of a place; ready when it is made."""
+class Pages:
+    """What a command serves of a place; ready when it is made."""
+
+    COMMAND: str
+    READY: str
+    """How it begins the line that tells the address."""
 
     def __init__(self, place: Place, *extra: str | Path, host: str = "127.0.0.1") -> None:
         self.place = place
         self.port = free_port()
         self.command: list[str | Path] = [
-            *(MOODSORT, "gallery", "--inbox", place.inbox, *place.destinations()),
+            *(MOODSORT, self.COMMAND, "--inbox", place.inbox, *place.destinations()),
             *("--listen", f"{host}:{self.port}", "--cache", place.root / "cache", *extra),
         ]
         self.process = subprocess.Popen(
@@ -41,10 +46,10 @@ class Gallery:
         )
         assert self.process.stdout
         said = self.process.stdout.readline()
-        assert said.startswith("Look at it at "), said + self.process.stdout.read()
-        self.address = said.split()[4]
+        assert said.startswith(self.READY), said + self.process.stdout.read()
+        self.address = said.removeprefix(self.READY).split()[0]
 
-    def __enter__(self) -> Gallery:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -69,17 +74,23 @@ class Gallery:
         finally:
             link.close()
 
-    def secret(self) -> str:
-        """What its pages send with a correction."""
-        found = re.search(r'name="secret" value="([^"]+)"', self.ask("/").text)
-        assert found
-        return found[1]
-
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         """How it ends, and what it has said."""
         os.kill(self.process.pid, number)
         said, _ = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, said
+
+
+class Gallery(Pages):
+    """`moodsort gallery`."""
+
+    COMMAND, READY = "gallery", "Look at it at "
+
+    def secret(self) -> str:
+        """What its pages send with a correction."""
+        found = re.search(r'name="secret" value="([^"]+)"', self.ask("/").text)
+        assert found
+        return found[1]
 
 
 def ids(page: Answer) -> list[int]:
