@@ -38,6 +38,7 @@ SETTINGS = {
     "default_page_size": 50,  # Each row may have an image.
     "sql_time_limit_ms": 10_000,  # Some questions read all rows.
     "suggest_facets": False,  # That tries each column, on each page.
+    "allow_csv_stream": False,  # Page by page it reads all before again: moodsort export does not.
 }
 
 INNER = ("images", "earlier_decisions", "services", "alembic_version")

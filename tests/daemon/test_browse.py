@@ -156,6 +156,12 @@ def test_what_cannot_be_is_said(browse: Browse, path: str, status: int, sentence
     assert answer.text.startswith(sentence)
 
 
+def test_as_many_rows_as_a_page_has_come_as_csv(browse: Browse) -> None:
+    answer = browse.ask("/moodsort/results.csv?_size=max")
+    assert [line.split(",")[0] for line in answer.text.splitlines()] == ["id", "4", "3", "2", "1"]
+    assert browse.ask("/moodsort/results.csv?_stream=on").status == 400
+
+
 def test_other_sites_get_nothing(browse: Browse) -> None:
     for host in ("evil.example", "localhost.evil.example:80", "", "[::1"):
         answer = browse.ask("/moodsort/results.json", Host=host)
