@@ -11,6 +11,7 @@ import psutil
 
 from benchmarks import (
     backlog,
+    bursts,
     databases,
     durability,
     figures,
@@ -27,7 +28,7 @@ BENCHMARKS = {
     module.NAME: module.measure
     for module in (
         *(startup, latency, queries, durability, databases, rows),
-        *(throughput, training, backlog),
+        *(throughput, bursts, training, backlog),
     )
 }
 
