@@ -9,6 +9,7 @@ import contextlib
 import functools
 import json
 import logging
+import os
 import signal
 import sqlite3
 import subprocess
@@ -229,6 +230,7 @@ def test_more_events_than_the_kernel_keeps(place: Place) -> None:
         service.wait_until_ready()
         for first in (0, 20):
             service.process.send_signal(signal.SIGSTOP)
+            os.waitpid(service.process.pid, os.WUNTRACED)  # Until then it takes events.
             fill_queue_of_events(place)
             dropped += drop(place, *range(first, first + 20))
             service.process.send_signal(signal.SIGCONT)
