@@ -9,7 +9,7 @@ from pathlib import Path
 
 from daemon import descent, pipeline
 from daemon.errors import ServiceError, SettingsError
-from daemon.pipeline import Folders
+from daemon.pipeline import BATCH_SIZE, Folders
 from daemon.reading import Readers
 from daemon.settings import Settings
 from daemon.worker import Unstarted
@@ -17,6 +17,9 @@ from db.ledger import Ledger, ModelRecord
 from trainer import bundle
 from trainer.bundle import Bundle
 from trainer.errors import BundleError
+
+LARGEST_BATCH = 256
+"""Images that are taken at once without being asked for more: each waits with half a megabyte."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,15 @@ class Loaded:
     bundle: Bundle
     readers: Readers
     model_id: int
+
+    @property
+    def batch_size(self) -> int:
+        """Most images that are taken at once."""
+        size = self.settings.batch_size
+        if isinstance(size, int):
+            return size
+        # On the processor each goes through the networks by itself; what they share is the rows.
+        return min(max(BATCH_SIZE, self.bundle.most_at_once), LARGEST_BATCH)
 
 
 def make_folders(settings: Settings, working: Settings | None = None) -> Folders:

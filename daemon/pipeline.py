@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+BATCH_SIZE = 64
+"""Files that share three transactions and the syncing of folders: with more, little is saved."""
+
 BATCHES_AHEAD = 2
 """Batches that may wait between two stages."""
 

@@ -244,7 +244,7 @@ class _Service:
             loaded.bundle,
             loaded.readers,
             loaded.model_id,
-            batch_size=loaded.settings.batch_size,
+            batch_size=loaded.batch_size,
             max_wait_ms=loaded.settings.max_wait_ms,
             unsure_below=loaded.settings.unsure_below,
             on_filed=self._filed,

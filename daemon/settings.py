@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field, dataclass, field, fields
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -38,6 +38,19 @@ class Address(click.ParamType[str]):
         except ValueError:
             self.fail(f"{value!r} is no address like 127.0.0.1:9109", param, ctx)
         return str(value)
+
+
+AUTO = "auto"
+
+
+class RangeOrAuto(click.IntRange):
+    """A whole number in a range, or AUTO."""
+
+    name = "integer range or auto"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Raises click.BadParameter for anything else."""
+        return AUTO if value == AUTO else super().convert(value, param, ctx)
 
 
 def host_and_port(address: str) -> tuple[str, int]:
@@ -104,7 +117,11 @@ class Settings:
         click.FloatRange(0, 1),
         "Images whose label is less probable than this are unsure; 0: none is.",
     )
-    batch_size: int = _setting(64, click.IntRange(1, 1024), "Most images judged at once.")
+    batch_size: int | Literal["auto"] = _setting(
+        AUTO,
+        RangeOrAuto(1, 1024),
+        "Most images taken at once; auto: 64, and on GPUs as many as they judge fastest.",
+    )
     max_wait_ms: int = _setting(
         20, click.IntRange(0, 10_000), "Longest wait for a batch to fill, in milliseconds."
     )
@@ -224,6 +241,7 @@ NATIVE: dict[type[click.ParamType[Any]], tuple[type, ...]] = {
     Address: (),
     click.Choice: (),
     click.IntRange: (int,),
+    RangeOrAuto: (int,),
     click.FloatRange: (int, float),
 }
 """What a TOML file may say for a setting, besides text."""

@@ -16,6 +16,7 @@ from benchmarks import bursts, durability, rows, throughput
 from benchmarks.bursts import BURSTS, FULLEST, MANY, ONE, STEADY, STEADY_FILES
 from benchmarks.figures import TRIALS
 from benchmarks.simulation import Cost, Machine, burst, latencies, poisson
+from daemon.pipeline import BATCH_SIZE
 from daemon.settings import Settings
 
 WORKERS = 2
@@ -89,7 +90,7 @@ def machine(runs: Runs, load: str) -> Machine:
     faster = (seconds(f"{load}: decode") + seconds(f"{load}: judge")) / mean(alone)
     return Machine(
         workers=WORKERS,
-        batch_size=Settings.batch_size,
+        batch_size=BATCH_SIZE,
         max_wait=wait,
         notice=max(0.0, seconds("noticing") - wait),
         photos=[photo * faster for photo in alone],

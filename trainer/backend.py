@@ -55,6 +55,13 @@ def has_gpu() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
+def gpus() -> list[str]:
+    """TensorFlow's names of the GPUs that it computes on; call `start` before."""
+    import tensorflow as tf
+
+    return [device.name for device in tf.config.list_logical_devices("GPU")]
+
+
 def fastest_precision() -> str:
     """The Keras dtype policy that trains fastest on what this machine has; call `start` before.
 

@@ -228,6 +228,12 @@ class Bundle:
         """Whether it is faster with many images at once, as on a GPU, than on many threads."""
         return backend.has_gpu()
 
+    @property
+    def most_at_once(self) -> int:
+        """Images that a network computes at once at most; on GPUs, what `warm` found."""
+        networks = (self.faces and self.faces.predict, self.whole)
+        return max(network.most for network in networks if network)
+
     def with_info(self, info: BundleInfo) -> Bundle:
         """The same networks, with something else said of them."""
         return Bundle(info, self.sha256, faces=self.faces, whole=self.whole)

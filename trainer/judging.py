@@ -40,6 +40,11 @@ class Predictor:
         """The logits of the same, float64 (n,)."""
         return logit(self(pixels))
 
+    @property
+    def most(self) -> int:
+        """Images that it computes at once at most."""
+        return self._runner.most
+
     def warm(self) -> None:
         """Make the first call as fast as the later ones."""
         self._runner.warm(*self.spec.shape)

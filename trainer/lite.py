@@ -56,6 +56,11 @@ class Lite:
             own = self._prepared(None)
         self.shape: tuple[int | None, ...] = tuple(map(int, own.input["shape"][1:]))
 
+    @property
+    def most(self) -> int:
+        """Images that are computed at once at most."""
+        return 1
+
     def __reduce__(self) -> tuple[type[Lite], tuple[bytes]]:
         """Another process makes interpreters of its own."""
         return Lite, (self._content,)

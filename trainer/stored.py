@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from trainer import backend
 from trainer.errors import BundleError
-from trainer.graph import Graph
+from trainer.graph import Graph, Replicas
 from trainer.lite import Lite, convert
 
 
@@ -24,9 +24,13 @@ def file_names(keras: str) -> tuple[str, str]:
 
 
 class Runner(Protocol):
-    """What computes a network: `trainer.graph.Graph` or `trainer.lite.Lite`."""
+    """What computes a network: `Graph` or `Replicas` of `trainer.graph`, or `trainer.lite.Lite`."""
 
     shape: tuple[int | None, ...]
+
+    @property
+    def most(self) -> int:
+        """Images that are computed at once at most."""
 
     def __call__(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """Its outputs for images that lie in memory, at least one."""
@@ -72,11 +76,25 @@ class StoredNetwork:
             BundleError: it cannot be loaded.
         """
         if backend.has_gpu():
-            return Graph(self.model)
+            return self.on(backend.gpus())
         try:
             return Lite(self.lite)
         except (ValueError, RuntimeError) as error:
             raise BundleError(f"LiteRT cannot load a network: {error}") from error
+
+    def on(self, devices: Sequence[str]) -> Runner:
+        """What computes it on each of the devices, by TensorFlow's names of them, at least one.
+
+        Raises:
+            BundleError: Keras cannot load it.
+        """
+        import tensorflow as tf
+
+        graphs = []
+        for device in devices:
+            with tf.device(device):
+                graphs.append(Graph(self._loaded(), device))
+        return graphs[0] if len(graphs) == 1 else Replicas(graphs)
 
     @cached_property
     def model(self) -> Any:
@@ -85,6 +103,9 @@ class StoredNetwork:
         Raises:
             BundleError: Keras cannot load it.
         """
+        return self._loaded()
+
+    def _loaded(self) -> Any:
         backend.start()
         import keras
 

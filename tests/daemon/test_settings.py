@@ -33,6 +33,15 @@ def test_precedence_is_flag_environment_file_default(config: Path) -> None:
     assert got.rescan_seconds == Settings.rescan_seconds
 
 
+def test_a_batch_is_as_large_as_is_said_or_found(config: Path) -> None:
+    assert Settings().batch_size == "auto"
+    config.write_text("batch_size = 8\n")
+    assert load(config, {}, {"batch_size": "auto"}).batch_size == "auto"
+    config.write_text('batch_size = "auto"\n')
+    assert load(config, {}, {}).batch_size == "auto"
+    assert load(config, {"MOODSORT_BATCH_SIZE": "16"}, {}).batch_size == 16
+
+
 def test_relative_paths_are_taken_from_the_file(config: Path) -> None:
     config.write_text('inbox = "in"\ndatabase = "a.db"\nmodel = "bundles/mine"\nhappy = "/h"\n')
     got = load(config, {}, {})

@@ -1,16 +1,24 @@
 from __future__ import annotations
 
+import json
+import os
+import re
+import subprocess
+import sys
+import time
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.trainer.replicated import MARK
 from trainer import backend
 from trainer.graph import BATCH_SHAPES, Graph
 
 backend.start()
 
 import keras  # noqa: E402
+import tensorflow as tf  # noqa: E402
 from keras import layers, ops  # noqa: E402
 
 
@@ -19,6 +27,26 @@ class Company(layers.Layer):
 
     def call(self, images: Any) -> Any:
         return ops.cast(ops.shape(images)[0], "float32") + 0 * images[:, 0, 0, :1]
+
+    def compute_output_spec(self, images: Any) -> Any:
+        return keras.KerasTensor((None, 1), "float32")
+
+
+class Device(layers.Layer):
+    """As if a device were fastest with batches of 16, and had memory for so many images."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+
+    def call(self, images: Any) -> Any:
+        return tf.ensure_shape(tf.numpy_function(self._compute, [images], tf.float32), (None, 1))
+
+    def _compute(self, images: Any) -> Any:
+        if len(images) > self.room:
+            raise MemoryError  # To TensorFlow the same as too little memory of its own.
+        time.sleep(0.005 if len(images) <= 16 else 0.01 * len(images) / 16)
+        return np.full((len(images), 1), len(images), np.float32)
 
     def compute_output_spec(self, images: Any) -> Any:
         return keras.KerasTensor((None, 1), "float32")
@@ -50,3 +78,33 @@ def test_the_wanted_rows_alone_are_looked_at(graph: Graph) -> None:
     values, sizes = graph.at(rows, pixels)
     assert values[:, 0].tolist() == rows.tolist()
     assert sizes[:, 0].tolist() == [4.0] * 4
+
+
+@pytest.mark.parametrize(("room", "most"), [(64, 16), (4, 4), (0, 1)])
+def test_a_batch_is_as_large_as_pays_and_fits(room: int, most: int) -> None:
+    image = keras.Input((2, 2, 1), dtype="uint8")
+    graph = Graph(keras.Model(image, Device(room)(image)))
+    graph.warm(2, 2, 1)
+    assert graph.most == most
+    if room:
+        [sizes] = graph(np.zeros((40, 2, 2, 1), np.uint8))
+        assert sizes.max() == most
+
+
+def test_each_device_computes_a_share() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.trainer.replicated"],
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "0"},  # It tells what is placed where.
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = json.loads(done.stdout.splitlines()[-1])
+    for answers in (said["both"], said["warmed"], *said["one"]):
+        np.testing.assert_allclose(answers, said["lite"], atol=1e-3)
+        np.testing.assert_allclose(answers, said["both"], atol=1e-6)
+    np.testing.assert_allclose(said["single"], said["both"][:1], atol=1e-6)
+    assert said["most"] in said["shapes"]
+    _, placed, _ = done.stderr.split(MARK)
+    for device in ("CPU:0", "CPU:1"):
+        assert re.search(rf"\(Conv2D\).*device:{device}", placed)
