@@ -3,7 +3,7 @@
 #
 # DATA holds fer2013/train, fer2013/public-test, portraits and seed-photos, each with the folders
 # happy/ and sad/; OUT is a new folder. It needs an installed moodsort (make install), Node 20 for the
-# avatars and, on two cores without a GPU, three and a half hours. What was interrupted goes on if it is started
+# avatars and, on two cores without a GPU, four hours. What was interrupted goes on if it is started
 # again.
 set -eu
 [ $# -eq 2 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 2; }
@@ -30,15 +30,24 @@ train() {
     shift
     [ -e "models/$model" ] || "$here/.venv/bin/moodsort" train "$@" --out "models/$model" --resume
 }
+average() {
+    model=$1
+    shift
+    [ -e "models/$model" ] || "$here/.venv/bin/python" "$here/docs/average.py" "$@" --out "models/$model"
+}
 # Portraits are named PERSON_NUMBER; all of one person's go to one side of the split.
-train_on_faces() {
-    train "$@" fer2013 portraits drawn avatars --split 85/5/10 \
+on_faces() {
+    "$@" fer2013 portraits drawn avatars --split 85/5/10 \
         --group-by '^(?!Training_|PublicTest_)(.+)_\d+'
 }
-train_on_faces first --network compact --seed 1
-train_on_faces second --network lite0 --seed 1
-train_on_faces third --network compact --seed 1 --from models/first \
+on_faces train first --network compact --seed 1
+on_faces train second --network lite0 --seed 1
+on_faces train third --network compact --seed 1 --from models/first \
     --teacher models/first --teacher models/second
-train_on_faces faces --network compact --seed 2 --epochs 24 --from models/third \
+on_faces train fourth --network compact --seed 2 --epochs 24 --from models/third \
     --teacher models/third --teacher models/first
+on_faces average thirds --from models/first:1 --from models/third:1 --from models/fourth:1
+on_faces train fifth --network compact --seed 13 --epochs 20 --from models/first \
+    --teacher models/thirds --teacher models/first --teacher models/third --teacher models/second
+on_faces average faces --from models/fourth:4 --from models/third:3 --from models/fifth:3
 train shipped seed-photos --network scene --seed 1 --split 60/30/10 --faces models/faces
