@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -112,6 +114,20 @@ def test_the_two_units_differ_only_in_their_names() -> None:
     assert plain == [
         line.replace("/etc/moodsort/moodsort.toml", "/etc/moodsort.toml") for line in one
     ]
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_to_reload_takes_no_program_but_a_shell(tmp_path: Path, name: str) -> None:
+    """Small systems have no other kill than that of their shell."""
+    shell = shutil.which("sh")
+    assert shell
+    (tmp_path / "sh").symlink_to(shell)
+    lines = (ROOT / "systemd" / name).read_text().splitlines()
+    [command] = [line.removeprefix("ExecReload=") for line in lines if "ExecReload" in line]
+    with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) as service:
+        environ = {"PATH": str(tmp_path), "MAINPID": str(service.pid)}
+        run(*shlex.split(command), env=environ)
+        assert service.wait(60) == -signal.SIGHUP
 
 
 @needs("make")
