@@ -14,8 +14,6 @@ import sqlite3
 import struct
 import subprocess
 import sys
-import threading
-import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -29,25 +27,9 @@ from daemon.doctor import examine
 from daemon.settings import Settings
 from db.engine import open_for_writing
 from tests.faces import draw_face
+from tests.waiting import PATIENCE, wait_until
 
 MOODSORT = Path(sys.executable).with_name("moodsort")
-PATIENCE = 60.0
-
-
-def wait_until(
-    condition: Callable[[], Any], what: str, timeout: float = PATIENCE, *, every: float = 0.02
-) -> Any:
-    """Wait for a true answer and give it back; the limit is for tests that would hang.
-
-    It is asked for every so many seconds: rarely where asking takes much itself.
-    """
-    pause = threading.Event()
-    end = time.monotonic() + timeout
-    while not (answer := condition()):
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {timeout:.0f} s in vain until {what}")
-        pause.wait(every)
-    return answer
 
 
 @functools.cache
