@@ -2,6 +2,7 @@
 # make test      install what is needed and run lint, types and tests
 # make torture   kill the service 200 times while it files 5,000 images; TORTURE="--kills 50" less
 # make crowd     the same with four services on one inbox and a PostgreSQL server; CROWD="--kills 10" less
+# make machine   try the service under a real systemd, in an emulated machine; takes root and half an hour
 # make bench     measure how fast it is, with PHOTOS=folder on your own photos
 # make install   the set-up alone
 # make clean     remove what the above made, except moodsort-data
@@ -15,11 +16,12 @@ INSTALLED := $(VENV)/.installed
 SAMPLES ?=
 TORTURE ?=
 CROWD ?=
+MACHINE ?=
 PHOTOS ?=
 
 SUITABLE = $(PYTHON) -c 'import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit("moodsort needs Python 3.11, 3.12 or 3.13; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...")'
 
-.PHONY: run test torture crowd bench install clean
+.PHONY: run test torture crowd machine bench install clean
 
 run: install
 ifneq ($(SAMPLES),)
@@ -38,6 +40,9 @@ torture: install
 
 crowd: install
 	$(BIN)/python -m tests.crash.crowd $(CROWD)
+
+machine: install
+	$(BIN)/python -m tests.machine $(MACHINE)
 
 bench: install
 	$(BIN)/python -m benchmarks $(if $(PHOTOS),--photos $(PHOTOS))

@@ -19,7 +19,8 @@ import psycopg
 from psycopg.rows import dict_row
 
 from db.engine import open_for_writing
-from tests.helpers import PATIENCE, Place, wait_until
+from tests.helpers import Place
+from tests.waiting import PATIENCE, wait_until
 
 USER, PASSWORD = "moodsort", "p@ss/w:rd"
 NOBODY = 65534
