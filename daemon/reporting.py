@@ -126,11 +126,14 @@ class Reporter:
         return count <= FEW and self._singly <= MANY
 
     def _tell_many(self, new: int) -> None:
-        rate = new / max(1e-3, self._filed_at - self._told_at)
-        about = {"images": new, "per_second": f"{rate:.1f}"} | self.tally.counts()
-        log.info("filed", extra=about)
+        log.info("filed", extra={"images": new, **self._rate(new), **self.tally.counts()})
         self._told += new
         self._told_at = time.monotonic()
+
+    def _rate(self, new: int) -> dict[str, object]:
+        """Nothing for a batch on its own: how long it took before it was filed is not known."""
+        seconds = self._filed_at - self._told_at
+        return {"per_second": f"{new / seconds:.1f}"} if seconds >= QUIET_SECONDS else {}
 
 
 def _tell(one: Filed) -> None:

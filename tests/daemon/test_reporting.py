@@ -70,6 +70,25 @@ def test_a_burst_is_told_when_it_is_over(
     assert len(caplog.records) == 1
 
 
+def test_a_batch_on_its_own_has_no_rate(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have taken a minute, or no time at all, since nothing was yet filed of it."""
+    caplog.set_level(logging.INFO)
+    now = 1000.0
+    monkeypatch.setattr("daemon.reporting.time.monotonic", lambda: now)
+    reporter = Reporter()
+    now += 60.0
+    reporter.tick()
+    now += 0.1
+    reporter.filed(filed("sad", 30))
+    now += 1.5
+    reporter.tick()
+    told = vars(caplog.records[-1])
+    assert told["images"] == 30
+    assert "per_second" not in told
+
+
 def test_the_live_line_tells_what_waits_and_what_is_done(tmp_path: Path) -> None:
     reporter = LiveReporter(tmp_path, recursive=True)
     for n in range(3):
