@@ -233,7 +233,7 @@ class Inbox:
             return
         self._events += 1
         if not news.path.is_relative_to(self.folder) or any(
-            _is_ignored(part) for part in news.path.relative_to(self.folder).parts
+            is_ignored(part) for part in news.path.relative_to(self.folder).parts
         ):
             return
         if news.folder:
@@ -295,7 +295,7 @@ class Inbox:
         return walk(
             folder,
             recursive=self._recursive,
-            skip=_is_ignored,
+            skip=is_ignored,
             on_error=self._report_unlistable,
         )
 
@@ -393,7 +393,8 @@ def _path(name: bytes | str) -> Path:
     return Path(os.fsdecode(name))
 
 
-def _is_ignored(name: str) -> bool:
+def is_ignored(name: str) -> bool:
+    """Whether programs write what is not finished yet under such a name."""
     return name.startswith(IGNORED_PREFIXES) or name.lower().endswith(IGNORED_SUFFIXES)
 
 
@@ -401,7 +402,7 @@ def count_files(folder: Path, *, recursive: bool, most_seconds: float) -> int | 
     """Files in an inbox that are to be taken; None where counting takes longer than that."""
     end = time.monotonic() + most_seconds
     total = 0
-    for found in walk(folder.resolve(), recursive=recursive, skip=_is_ignored):
+    for found in walk(folder.resolve(), recursive=recursive, skip=is_ignored):
         total += found.regular
         if time.monotonic() > end:
             return None

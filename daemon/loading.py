@@ -86,14 +86,32 @@ def load_model(settings: Settings) -> tuple[Bundle, Readers]:
         SettingsError: the model cannot be used.
         ServiceError: a process cannot be started.
     """
+    model = load_bundle(settings)
+    return model, start_readers(model, settings.decode_workers)
+
+
+def load_bundle(settings: Settings) -> Bundle:
+    """The model, not warm yet.
+
+    Raises:
+        SettingsError: it cannot be used.
+    """
     try:
-        model = bundle.load(settings.bundle, settings.face_limits)
+        return bundle.load(settings.bundle, settings.face_limits)
     except BundleError as error:
         raise SettingsError(str(error)) from None
+
+
+def start_readers(model: Bundle, count: int) -> Readers:
+    """So many processes that read images for the model, or judge them; all of them warm, as it is.
+
+    Raises:
+        ServiceError: one cannot be started.
+    """
     if model.in_batches:
         model.warm()  # Else it is the readers who judge.
     try:
-        readers = Readers(model, settings.decode_workers)
+        readers = Readers(model, count)
     except OSError as error:
         raise ServiceError(f"A worker process cannot be started: {error.strerror}.") from None
     try:
@@ -101,7 +119,7 @@ def load_model(settings: Settings) -> tuple[Bundle, Readers]:
     except BaseException:
         readers.close()
         raise
-    return model, readers
+    return readers
 
 
 def _await(readers: Readers) -> None:

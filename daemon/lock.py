@@ -71,7 +71,7 @@ def _lock(path: Path, kind: int) -> int:
             os.close(descriptor)
             raise InboxHeld(
                 f"Another moodsort works on {path.parent}: {holder or 'just starting'}. "
-                "Stop it first, or name another inbox."
+                "Stop it first, or name another folder."
             )
         if _is_still(path, descriptor):
             return descriptor

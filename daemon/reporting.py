@@ -44,7 +44,7 @@ COUNT_EVERY = 1.0
 
 @dataclass
 class Tally:
-    """Counts of filed images since the start; may be read from any thread."""
+    """Counts of images since the start; may be read from any thread."""
 
     happy: int = 0
     sad: int = 0
@@ -55,12 +55,11 @@ class Tally:
 
     @property
     def done(self) -> int:
-        """All that was filed, bad images too."""
+        """All of them, bad ones too."""
         return self.happy + self.sad + self.failed + self.unsure
 
-    def add(self, filed: Sequence[Filed]) -> None:
-        """Count a batch."""
-        labels = [one.decision.label for one in filed]
+    def add(self, labels: Sequence[str | None]) -> None:
+        """Count a batch by its labels; None: of a bad image."""
         with self._lock:
             self.happy += labels.count("happy")
             self.sad += labels.count("sad")
@@ -96,7 +95,7 @@ class Reporter:
 
     def filed(self, filed: Sequence[Filed]) -> None:
         """Called by the pipeline after each batch."""
-        self.tally.add(filed)
+        self.tally.add([one.decision.label for one in filed])
         self._filed_at = time.monotonic()
         singly = self._may_tell_singly(len(filed))
         for one in filed:

@@ -13,10 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon import classifier, naming, pipeline, reading, refiling
+from daemon import naming, reading, refiling
 from daemon.classifier import Photo
 from daemon.deciding import decision_of, label_of
 from daemon.filing import Outcome
+from daemon.judging import judged
 from daemon.loading import load_model, make_folders, record_of
 from daemon.naming import Wanted
 from daemon.pipeline import Folders, carry_out, persist
@@ -120,14 +121,8 @@ class _Judge:
     def judged(self, rows: Sequence[Record]) -> list[_Judged | Left]:
         """What is said of the images of rows, or why nothing is."""
         paths = [row.destination for row in rows if row.destination]
-        share = min(pipeline.AT_ONCE, -(-len(paths) // self.readers.count))
-        parts = [self.readers.read(part) for part in chunks(paths, share)]
-        read = [one for part in parts for one in part.result()]
-        said = iter(classifier.judge(self.model, [r.photo for r in read if r and not r.verdict]))
-        return [
-            self._judged(row, path, one and replace(one, verdict=one.verdict or next(said)))
-            for row, path, one in zip(rows, paths, read, strict=True)
-        ]
+        read = judged(self.model, self.readers, paths)
+        return [self._judged(*one) for one in zip(rows, paths, read, strict=True)]
 
     def _judged(self, row: Record, path: Path, read: Read | None) -> _Judged | Left:
         root = self.folders.root_above(path)

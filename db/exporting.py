@@ -112,16 +112,22 @@ def _sqlite_type(kind: sa.types.TypeEngine[Any]) -> str:
 
 def _write_parquet(rows: Iterable[Row], file: Path) -> None:
     try:
-        import pyarrow
         import pyarrow.parquet
     except ImportError:
         raise ExportError(
             "Parquet needs pyarrow, which is not installed: pip install 'moodsort[parquet]'."
         ) from None
-    schema = pyarrow.schema([(name, _arrow_type(results.c[name].type)) for name in COLUMNS])
+    schema = arrow_schema()
     with pyarrow.parquet.ParquetWriter(file, schema) as writer:
         for chunk in chunks(rows, AT_ONCE):
             writer.write_table(pyarrow.Table.from_pylist(chunk, schema))
+
+
+def arrow_schema() -> pyarrow.Schema:
+    """The columns of the view `results`, as Parquet has them; it needs pyarrow."""
+    import pyarrow
+
+    return pyarrow.schema([(name, _arrow_type(results.c[name].type)) for name in COLUMNS])
 
 
 def _arrow_type(kind: sa.types.TypeEngine[Any]) -> pyarrow.DataType:
