@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 COMMANDS = {
     "run": ("daemon.cli:run", "Watch the inbox and file what comes in."),
     "sort": ("daemon.cli:sort", "File all images in a folder, then exit."),
+    "bulk": ("daemon.bulk.cli:bulk", "Judge an archive of any size on Ray, into Parquet files."),
     "classify": ("daemon.cli:classify", "Judge images; move and record nothing."),
     "results": ("db.cli:results", "Show decisions, newest first."),
     "stats": ("db.cli:stats", "Show how many images were decided, and how."),

@@ -1,0 +1,1 @@
+"""Archives of millions of images, judged on all that Ray has: one machine or a cluster."""
