@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -47,6 +48,9 @@ listed before the first is judged."""
 
 STORE_BYTES = 256 * 1024**2
 """The shared memory of a Ray of our own: names and results are all that lies there."""
+
+CLASS = re.compile(r"^[\w.]+: ")
+"""How the line of an exception begins."""
 
 REACH_SECONDS = 10.0
 """How long another machine may take to answer at all."""
@@ -166,8 +170,10 @@ def judged(
 
 
 def _cause(error: Exception) -> str:
-    """The sentence of the error that was raised far away, without its trace."""
-    return reason(getattr(error, "cause", None) or error)
+    """What was raised far away first: the line of the trace that names it, less its class."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [line for line in lines if CLASS.match(line)] or lines or [type(error).__name__]
+    return CLASS.sub("", told[0]).rstrip(".")
 
 
 class _Listing(Datasource):  # type: ignore[misc]
