@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 @click.argument("source")
 @click.option("--to", required=True, metavar="PLACE", help="Where the Parquet files are written.")
 @click.option(
+    "--links",
+    type=configuration.FOLDER,
+    help="Also link each image below happy/, sad/ … of this folder, on the same disk.",
+)
+@click.option(
     "--address",
     metavar="ADDRESS",
     help="A Ray that runs: HOST:6379, ray://HOST:10001 or auto. Default: one of its own, here.",
@@ -33,6 +38,7 @@ def bulk(
     source: str,
     to: str,
     *,
+    links: Path | None,
     address: str | None,
     config: Path | None,
     as_json: bool,
@@ -61,7 +67,7 @@ def bulk(
     logging.getLogger("daemon").addHandler(logging.NullHandler())  # What it does is told here.
     stop = threading.Event()
     unread = 0
-    with signals.heeded(stop, None), job.opened(settings, source, to) as work:
+    with signals.heeded(stop, None), job.opened(settings, source, to, links) as work:
         done = len(work.done)
         with shown(work.folder, done) as progress:
             tally = progress.tally

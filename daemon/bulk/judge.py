@@ -24,11 +24,18 @@ LISTED = pa.schema([("path", pa.binary()), ("size_bytes", pa.int64()), ("problem
 PROBLEM = "problem"
 """The column that stands beside those of the results: why there is no result, if there is none."""
 
+PATH = "path"
+"""Another: the file, as its file system has it."""
+
 DECIDED = (
     *("size_bytes", "sha256", "width", "height", "format", "label", "probability", "p_sad"),
     *("error_code", "error_detail", "decided_by"),
 )
 """The columns that a decision has, too."""
+
+JUDGED = pa.unify_schemas(
+    [arrow_schema(), pa.schema([(PATH, pa.binary()), (PROBLEM, pa.string())])]
+)
 
 NOT_SETTLED = "The file is not there any more, or is being written to."
 
@@ -51,14 +58,14 @@ class Judge:
         self._readers.close()
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Rows with the columns of the view `results`, and PROBLEM; of files as of LISTED."""
+        """Rows with the columns of the view `results`, PATH and PROBLEM; of files as of LISTED."""
         begun = datetime.now(UTC)
         files = [Listed(**row) for row in table.to_pylist()]
         wanted = [file for file in files if file.problem is None]
         rows = [self._problem(file, file.problem) for file in files if file.problem]
         with self._source.at_hand(wanted) as copies:
             rows += self._rows(wanted, copies, begun)
-        return pa.Table.from_pylist(rows, arrow_schema().append(pa.field(PROBLEM, pa.string())))
+        return pa.Table.from_pylist(rows, JUDGED)
 
     def _rows(
         self, files: Sequence[Listed], copies: Sequence[Path | OSError], begun: datetime
@@ -83,6 +90,7 @@ class Judge:
         decision = decision_of(0, read.photo, verdict, read.photo.path, label, 0)
         return {name: getattr(decision, name) for name in DECIDED} | {
             "source_path": self._source.name(file.path),
+            PATH: file.path,
             "state": "decided" if label else "failed",
             "model": self._model.info.name if label else None,
             "claimed_at": begun,
@@ -90,4 +98,4 @@ class Judge:
         }
 
     def _problem(self, file: Listed, why: str) -> dict[str, Any]:
-        return {"source_path": self._source.name(file.path), PROBLEM: why}
+        return {"source_path": self._source.name(file.path), PATH: file.path, PROBLEM: why}

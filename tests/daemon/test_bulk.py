@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from daemon.cli import main
 from daemon.settings import Settings
 from tests.faces import MOODS
-from tests.helpers import free_port, jpeg, moodsort, sha256
+from tests.helpers import Place, free_port, jpeg, moodsort, sha256
 from trainer.bundle import Bundle
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install -e '.[dev]'")
@@ -49,12 +49,14 @@ def rows_in(folder: Path) -> list[dict[str, Any]]:
     return [row for file in folder.iterdir() for row in parquet.read_table(file).to_pylist()]
 
 
-def recorded(archive: Path, moods: Path, rows: list[dict[str, Any]]) -> None:
+def recorded(
+    archive: Path, moods: Path, rows: list[dict[str, Any]], links: Path | None = None
+) -> None:
     """As a job has it that was interrupted after these."""
     from daemon.bulk import job
     from db.exporting import arrow_schema
 
-    with job.opened(DEFAULT, str(archive), str(moods)) as one:
+    with job.opened(DEFAULT, str(archive), str(moods), links) as one:
         one.results.add(pa.Table.from_pylist(rows, arrow_schema()))
 
 
@@ -95,7 +97,8 @@ def test_whatever_dies_each_image_has_one_row_and_what_was_done_keeps_its_own(
 ) -> None:
     done = [str(path) for path in archive.glob("*/*1.jpg")]
     assert len(done) == 2
-    recorded(archive, moods, [{"source_path": path, "label": "unsure"} for path in done])
+    before = [{"source_path": path, "label": "unsure"} for path in done]
+    recorded(archive, moods, before, tmp_path / "linked")
     (archive / "bad").mkdir()
     for name in ("crash", "crash once"):
         (archive / "bad" / f"{name}.jpg").write_bytes(jpeg("sad", 1) + name.encode())
@@ -104,7 +107,9 @@ def test_whatever_dies_each_image_has_one_row_and_what_was_done_keeps_its_own(
     files = {str(path): path for path in archive.rglob("*.jpg")}
 
     told = frail_bulk(
-        tmp_path, "archive", "--to", "moods", "--model", "default", "--decode-workers=1", "--json"
+        tmp_path,
+        *("archive", "--to", "moods", "--links", "linked"),
+        *("--model", "default", "--decode-workers=1", "--json"),
     )
     assert told.returncode == 0, told.stderr
     assert told.stderr == ""
@@ -119,9 +124,39 @@ def test_whatever_dies_each_image_has_one_row_and_what_was_done_keeps_its_own(
         assert row["sha256"] == sha256(files[path].read_bytes())
         if "drawn" in path:
             assert row["label"] == files[path].parent.name
-        assert row["state"] == ("decided" if row["label"] else "failed")
+        assert row["state"] == ("filed" if row["label"] else "failed")
+        there = tmp_path / "linked" / (row["label"] or "failed") / files[path].relative_to(archive)
+        assert row["destination_path"] == str(there)
+        assert there.samefile(path)
     labels = Counter(row["label"] or "failed" for row in rows.values())
     assert json.loads(told.stdout) == {**labels, "unread": 0, "done_before": 2}
+
+
+def test_a_link_is_made_once_and_replaces_nothing(archive: Path, tmp_path: Path) -> None:
+    from daemon.bulk.judge import PATH, PROBLEM
+    from daemon.bulk.links import Links
+    from daemon.bulk.places import place_of
+
+    links = Links(place_of(str(archive)), place_of(str(tmp_path / "linked")))
+    image, gone = archive / "sad" / "drawn-1.jpg", archive / "sad" / "gone.jpg"
+    row = {PATH: os.fsencode(image), PROBLEM: None, "label": "happy"}
+    first, again = links.add(row), links.add(row)
+    there = tmp_path / "linked" / "happy" / "sad" / "drawn-1.jpg"
+    assert first["destination_path"] == again["destination_path"] == str(there)
+    assert (first["state"], again[PROBLEM]) == ("filed", None)
+    assert there.samefile(image)
+    there.unlink()
+    there.write_bytes(b"mine")
+    assert links.add(row)[PROBLEM] == f"{there} exists already, and is not replaced."
+    assert there.read_bytes() == b"mine"
+    lost = links.add({PATH: os.fsencode(gone), PROBLEM: None, "label": None})
+    assert lost[PROBLEM].endswith("/failed/sad/gone.jpg: No such file or directory.")
+
+
+def test_there_are_links_only_on_one_disk(archive: Path, moods: Path, two_disks: Place) -> None:
+    other = str(two_disks.sad / "links")
+    told = error_of(str(archive), "--to", str(moods), "--links", other)
+    assert told.startswith(f"Error: {other} is on another disk than {archive}, ")
 
 
 def test_only_what_is_finished_and_lies_there_itself_is_listed(archive: Path, moods: Path) -> None:
@@ -235,6 +270,8 @@ def test_what_was_judged_is_kept_when_something_goes_wrong(archive: Path, moods:
         (["archive/file", "--to", "moods"], "is no folder"),
         (["archive", "--to", "archive/moods"], "Name another place for results."),
         (["archive", "--to", "archive/file/moods"], "Name another place for results."),
+        (["archive", "--to", "moods", "--links", "archive/in"], "another folder for links."),
+        (["archive", "--to", "moods", "--links", "other/file/in"], "other/file/in cannot be made"),
         (["archive", "--to", "other/file/moods"], "other/file/moods cannot be made: "),
         (["what://ever", "--to", "moods"], "The what:// address cannot be used: Unrecognized"),
         (["archive", "--to", "moods", "--model", "none"], "There is no model bundle none."),
