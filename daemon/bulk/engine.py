@@ -38,6 +38,8 @@ from daemon.settings import host_and_port
 from db.chunks import chunks
 from trainer.bundle import Bundle
 
+logging.setLogRecordFactory(logging.LogRecord)  # Ray's marks the records of others, too.
+
 AT_ONCE = 128
 """Files that an actor takes at once; it works on two such lots, so that none waits for the other's
 end."""

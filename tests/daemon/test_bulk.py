@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,10 @@ from tests.helpers import Place, free_port, jpeg, moodsort, sha256
 from trainer.bundle import Bundle
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install -e '.[dev]'")
-pytest.importorskip("ray", reason="ray is not installed: pip install -e '.[dev]'")
+needs_ray = pytest.mark.skipif(
+    find_spec("ray") is None, reason="ray is not installed: pip install -e '.[dev]'"
+)
+pytestmark = needs_ray
 
 ROOT = Path(__file__).parent.parent.parent
 DEFAULT = Settings(model="default")

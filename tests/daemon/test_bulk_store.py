@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from daemon.classifier import MAX_BYTES
-from tests.daemon.test_bulk import rows_in
+from tests.daemon.test_bulk import needs_ray, rows_in
 from tests.faces import MOODS
 from tests.helpers import jpeg, json_lines, moodsort, sha256
 from trainer.bundle import Bundle
 
 fs = pytest.importorskip("pyarrow.fs", reason="pyarrow is not installed: pip install -e '.[dev]'")
-pytest.importorskip("ray", reason="ray is not installed: pip install -e '.[dev]'")
+pytestmark = needs_ray
 
 S3 = os.environ.get("MOODSORT_TEST_S3")
 """What follows the ? in an address of a store that the test may make a bucket in."""
