@@ -97,9 +97,11 @@ def _require_reachable(address: str) -> None:
     if address == "auto":
         return
     try:
-        host, port = host_and_port(address.removeprefix("ray://"))
+        host, port = host_and_port(address)
+        if "://" in address:  # Ray Data does not work from outside the cluster.
+            raise ValueError(address)
     except ValueError:
-        like = "HOST:6379, ray://HOST:10001 or auto"
+        like = "HOST:6379 or auto, on a machine of the cluster"
         raise ServiceError(f"{address} is no address of a Ray, such as {like}.") from None
     try:
         socket.create_connection((host, port), REACH_SECONDS).close()
