@@ -77,7 +77,7 @@ def session(address: str | None, processors: int) -> Iterator[None]:
             "num_cpus": processors,
             "include_dashboard": False,
             "object_store_memory": STORE_BYTES,
-            "_temp_dir": logs,
+            "_temp_dir": str(Path(logs, "ray")),  # which it opens to everybody
         }
         try:
             with _own_stderr(Path(logs, "driver.err")), _own_signals():
