@@ -36,7 +36,7 @@ def assert_tells_how_it_compares(weak: Path, better: Path) -> None:
 
 def assert_corrections_alone_teach(weak: Path, corrections: Path, out: Path) -> None:
     command = ("train", "--corrections", corrections, "--from", weak, "--out", out)
-    done = moodsort(*command, "--split", "50/25/25")
+    done = moodsort(*command, "--split", "50/25/25", "--epochs", "4")
     assert done.returncode == 0, done.stderr
     before, after = inspect(str(weak))[0], inspect(str(out))[0]
     assert set(after.metrics["held_out"]) == {"before", "all", "corrections"}

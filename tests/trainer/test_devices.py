@@ -82,7 +82,7 @@ def test_two_processes_learn_what_one_does(alone: dict[str, Any], tmp_path: Path
 
 def test_the_first_process_saves_what_both_have_learnt(drawn: Path, tmp_path: Path) -> None:
     out = tmp_path / "made"
-    command = ["daemon.cli", "train", drawn, "--out", out, "--epochs", "1"]
+    command = ["daemon.cli", "train", drawn, "--out", out, "--network", "seed", "--epochs", "1"]
     (_, first), (_, second) = ended([started(*command, TF_CONFIG=config) for config in cluster(2)])
     assert f"Saved {out}" in first
     assert f"The first of 2 processes saves {out}." in second
