@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option(
     "--address",
     metavar="ADDRESS",
-    help="A Ray that this machine is part of: HOST:6379 or auto. Default: one of its own.",
+    help="A Ray that runs: HOST:6379, ray://HOST:10001 or auto. Default: one of its own, here.",
 )
 @configuration.options({*configuration.JUDGING, "unsure_below", "decode_workers"})
 @click.option("--json", "as_json", is_flag=True, help="The counts at the end as a JSON object.")

@@ -54,6 +54,9 @@ STORE_BYTES = 256 * 1024**2
 CLASS = re.compile(r"^[\w.]+: ")
 """How the line of an exception begins."""
 
+AFAR = "ray://"
+"""How the address of a cluster begins that this machine is not part of."""
+
 REACH_SECONDS = 10.0
 """How long another machine may take to answer at all."""
 
@@ -97,11 +100,9 @@ def _require_reachable(address: str) -> None:
     if address == "auto":
         return
     try:
-        host, port = host_and_port(address)
-        if "://" in address:  # Ray Data does not work from outside the cluster.
-            raise ValueError(address)
+        host, port = host_and_port(address.removeprefix(AFAR))
     except ValueError:
-        like = "HOST:6379 or auto, on a machine of the cluster"
+        like = "HOST:6379, ray://HOST:10001 or auto"
         raise ServiceError(f"{address} is no address of a Ray, such as {like}.") from None
     try:
         socket.create_connection((host, port), REACH_SECONDS).close()
@@ -139,38 +140,67 @@ def _own_stderr(file: Path) -> Iterator[None]:
 
 
 def judged(
-    model: Bundle, source: Source, done: Digests, unsure_below: float
+    address: str | None, model: Bundle, source: Source, done: Digests, unsure_below: float
 ) -> Generator[pa.Table, None, None]:
     """What is said of all that is listed and not done, as a `Judge` has it, in any order.
+
+    It takes a `session` with the Ray at the address.
 
     Raises:
         ServiceError: Ray cannot go on.
     """
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.target_max_block_size = BLOCK_BYTES
     try:
-        resources = ray.cluster_resources()
-        gpus, processors = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
-        actors = gpus or processors
-        each = max(1, processors // actors)
-        listed = ray.data.read_datasource(_Listing(source, done), override_num_blocks=1, num_cpus=0)
-        results = listed.map_batches(
-            Judge,
-            fn_constructor_args=(model, source, each, unsure_below),
-            batch_size=AT_ONCE,
-            batch_format="pyarrow",
-            compute=ActorPoolStrategy(
-                size=actors, max_concurrent_calls_per_actor=2, enable_true_multi_threading=True
-            ),
-            num_cpus=each,
-            num_gpus=1 if gpus else None,
-        )
-        yield from results.iter_batches(batch_size=None, batch_format="pyarrow")
+        if address and address.startswith(AFAR):
+            yield from _from_afar(model, source, done, unsure_below)
+        else:
+            yield from _judged(model, source, done, unsure_below)
     except ray.exceptions.RayError as error:
         raise ServiceError(
             f"Ray cannot go on: {_cause(error)}. Run it again: it does what is left."
         ) from error
+
+
+def _from_afar(
+    model: Bundle, source: Source, done: Digests, unsure_below: float
+) -> Generator[pa.Table, None, None]:
+    """Ray Data works only within a cluster: an actor there holds the stream."""
+    stream = ray.remote(num_cpus=0)(_Stream).remote(model, source, done, unsure_below)
+    while (table := ray.get(stream.next.remote())) is not None:
+        yield table
+
+
+class _Stream:
+    def __init__(self, model: Bundle, source: Source, done: Digests, unsure_below: float) -> None:
+        self._tables = _judged(model, source, done, unsure_below)
+
+    def next(self) -> pa.Table | None:
+        """None: that was all."""
+        return next(self._tables, None)
+
+
+def _judged(
+    model: Bundle, source: Source, done: Digests, unsure_below: float
+) -> Generator[pa.Table, None, None]:
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.target_max_block_size = BLOCK_BYTES
+    resources = ray.cluster_resources()
+    gpus, processors = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
+    actors = gpus or processors
+    each = max(1, processors // actors)
+    listed = ray.data.read_datasource(_Listing(source, done), override_num_blocks=1, num_cpus=0)
+    results = listed.map_batches(
+        Judge,
+        fn_constructor_args=(model, source, each, unsure_below),
+        batch_size=AT_ONCE,
+        batch_format="pyarrow",
+        compute=ActorPoolStrategy(
+            size=actors, max_concurrent_calls_per_actor=2, enable_true_multi_threading=True
+        ),
+        num_cpus=each,
+        num_gpus=1 if gpus else None,
+    )
+    yield from results.iter_batches(batch_size=None, batch_format="pyarrow")
 
 
 def _cause(error: Exception) -> str:

@@ -56,7 +56,9 @@ class Job:
         with (
             engine.session(address, self.settings.decode_workers),
             closing(
-                engine.judged(self.model, self.source, self.done, self.settings.unsure_below)
+                engine.judged(
+                    address, self.model, self.source, self.done, self.settings.unsure_below
+                )
             ) as judged,
         ):
             for table in judged:
