@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from daemon.pipeline import AT_ONCE
+from daemon.reading import AT_ONCE
 from daemon.worker import Worker
 from trainer import bundle
 from trainer.bundle import Bundle

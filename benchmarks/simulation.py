@@ -16,7 +16,8 @@ from typing import Any
 
 import simpy
 
-from daemon.pipeline import AT_ONCE, BATCHES_AHEAD
+from daemon.pipeline import BATCHES_AHEAD
+from daemon.reading import share_of
 
 Steps = Generator[simpy.Event, Any, None]
 
@@ -151,7 +152,7 @@ class _Pipeline:
                     break
                 files.append(get.value)
             yield from self._transaction(self._machine.claim, files)
-            size = max(1, min(AT_ONCE, -(-len(files) // self._machine.workers)))
+            size = share_of(len(files), self._machine.workers)
             shares = [files[i : i + size] for i in range(0, len(files), size)]
             reading = [self._environment.process(self._read(len(share))) for share in shares]
             yield self._claimed.put(_Batch(files, reading))

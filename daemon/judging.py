@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from daemon import classifier
-from daemon.pipeline import AT_ONCE
-from daemon.reading import Read, Readers
+from daemon.reading import Read, Readers, share_of
 from db.chunks import chunks
 from trainer.bundle import Bundle
 
@@ -21,9 +20,7 @@ def judged(model: Bundle, readers: Readers, paths: Sequence[Path]) -> list[Read 
     Raises:
         OSError, Unstarted: a process cannot be started.
     """
-    if not paths:
-        return []
-    share = min(AT_ONCE, -(-len(paths) // readers.count))
+    share = share_of(len(paths), readers.count)
     parts = [readers.read(part) for part in chunks(paths, share)]
     read = [one for part in parts for one in part.result()]
     said = iter(classifier.judge(model, [r.photo for r in read if r and not r.verdict]))
