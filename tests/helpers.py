@@ -27,6 +27,7 @@ from daemon.doctor import examine
 from daemon.settings import Settings
 from db.engine import open_for_writing
 from tests.faces import draw_face
+from tests.folders import files
 from tests.waiting import PATIENCE, wait_until
 
 MOODSORT = Path(sys.executable).with_name("moodsort")
@@ -102,14 +103,7 @@ class Place:
         """Let happy/ and sad/ lie there, away from the inbox."""
         self.happy, self.sad = disk / "happy", disk / "sad"
 
-    def files(self, *folders: Path) -> list[Path]:
-        return [
-            Path(base) / name
-            for folder in folders
-            for base, _, names in os.walk(folder)
-            for name in names
-            if not name.startswith(".moodsort")
-        ]
+    files = staticmethod(files)
 
     def filed(self) -> list[Path]:
         return self.files(self.happy, self.sad, self.failed, self.unsure)

@@ -25,7 +25,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.machine.place import PREFIX, Place, files
+from tests.folders import files
+from tests.machine.place import PREFIX, Place
 from tests.machine.systemd import (
     EVERY,
     SLOWLY,

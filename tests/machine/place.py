@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.folders import files
 from tests.machine.systemd import EVERY, SLOWLY, run
 from tests.waiting import wait_until
 
@@ -63,16 +63,6 @@ class Place:
         assert Counter(map(sha256, filed)) == self.dropped
         assert sorted(row["destination_path"] for row in rows) == sorted(map(str, filed))
         assert Counter(row["sha256"] for row in rows) == self.dropped
-
-
-def files(*folders: Path) -> list[Path]:
-    return [
-        Path(base) / name
-        for folder in folders
-        for base, _, names in os.walk(folder)
-        for name in names
-        if not name.startswith(".moodsort")
-    ]
 
 
 def sha256(path: Path) -> str:
