@@ -14,10 +14,9 @@ import pyarrow as pa
 from daemon.bulk import engine
 from daemon.bulk.judge import PROBLEM
 from daemon.bulk.links import Links
-from daemon.bulk.places import place_of
+from daemon.bulk.places import place_of, require_outside
 from daemon.bulk.results import Digests, Results, held
 from daemon.bulk.sources import Source, source_of
-from daemon.errors import ServiceError
 from daemon.loading import load_bundle
 from daemon.settings import Settings
 from db.exporting import arrow_schema
@@ -92,8 +91,7 @@ def opened(settings: Settings, source: str, to: str, links: Path | None = None) 
             or the results there are of another model.
     """
     archive, place = place_of(source), place_of(to)
-    if archive.holds(place):
-        raise ServiceError(f"{place.name} lies in {archive.name}. Name another place for results.")
+    require_outside(archive, place, "place for results")
     images = source_of(archive)
     model = load_bundle(settings)
     below = place_of(str(links)) if links else None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from daemon.bulk.judge import PATH, PROBLEM
-from daemon.bulk.places import Place, reason
+from daemon.bulk.places import Place, reason, require_outside
 from daemon.errors import ServiceError
 
 Row = dict[str, Any]
@@ -30,10 +30,7 @@ class Links:
             raise ServiceError(
                 f"Links are between folders, and not between {archive.name} and {folder.name}."
             )
-        if archive.holds(folder):
-            raise ServiceError(
-                f"{folder.name} lies in {archive.name}. Name another folder for links."
-            )
+        require_outside(archive, folder, "folder for links")
         try:
             folder.folder.mkdir(parents=True, exist_ok=True)
             apart = folder.folder.stat().st_dev != archive.folder.stat().st_dev

@@ -33,6 +33,16 @@ class Place:
         return self.files == other.files and (other.path.rstrip("/") + "/").startswith(path)
 
 
+def require_outside(archive: Place, place: Place, what: str) -> None:
+    """What is written must not be taken for a part of the archive.
+
+    Raises:
+        ServiceError: the place lies in it; name another of `what`.
+    """
+    if archive.holds(place):
+        raise ServiceError(f"{place.name} lies in {archive.name}. Name another {what}.")
+
+
 def place_of(where: str) -> Place:
     """The place of a path, or of an address such as `s3://bucket/photos`.
 
