@@ -292,13 +292,6 @@ def _flag(f: Field[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.option(flag, type=kind, default=None, help=f.metadata["help"])
 
 
-cache_option = click.option(
-    "--cache",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for thumbnails, up to 256 MiB. Default: moodsort/thumbnails in the user's cache.",
-)
-open_option = click.option("--open", "opens", is_flag=True, help="Open it in a browser.")
-
 config_option = click.option(
     "--config",
     envvar=CONFIG_VARIABLE,

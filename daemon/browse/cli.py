@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import webbrowser
 from pathlib import Path
 from typing import Any
 
 import click
 
+from daemon import pages
 from daemon import settings as configuration
 from daemon.errors import SettingsError
 
@@ -17,15 +17,9 @@ DEFAULT_LISTEN = "127.0.0.1:8266"
 
 @click.command(epilog="Example: moodsort browse --open")
 @configuration.options({*configuration.FOLDERS, "database"})
-@click.option(
-    "--listen",
-    type=configuration.Address(),
-    default=DEFAULT_LISTEN,
-    show_default=True,
-    help="Where to serve the pages, HOST:PORT of this machine.",
-)
-@configuration.cache_option
-@configuration.open_option
+@pages.listen_option(DEFAULT_LISTEN, "Where to serve the pages, HOST:PORT of this machine.")
+@pages.cache_option
+@pages.open_option
 def browse(
     config: Path | None, listen: str, cache: Path | None, *, opens: bool, **flags: Any
 ) -> None:
@@ -46,10 +40,6 @@ def browse(
             "To browse needs the extra browse: pip install -e '.[browse]'."
         ) from None
 
-    def ready(address: str) -> None:
-        click.echo(f"Browse it at {address} (Ctrl-C ends it)")
-        if opens:
-            webbrowser.open(address)
-
+    ready = pages.announcing("Browse it at", opens=opens)
     settings = configuration.load(config, os.environ, flags)
     serving.serve(settings, listen or DEFAULT_LISTEN, cache=cache, ready=ready)

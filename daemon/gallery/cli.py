@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import webbrowser
 from pathlib import Path
 from typing import Any
 
 import click
 
+from daemon import pages
 from daemon import settings as configuration
 from daemon.errors import SettingsError
 
@@ -18,20 +18,14 @@ DEFAULT_LISTEN = "127.0.0.1:8265"
 
 @click.command(epilog="Example: moodsort gallery --open")
 @configuration.options({*configuration.FOLDERS, "database"})
-@click.option(
-    "--listen",
-    type=configuration.Address(),
-    default=DEFAULT_LISTEN,
-    show_default=True,
-    help="Where to serve the pages, HOST:PORT.",
-)
+@pages.listen_option(DEFAULT_LISTEN, "Where to serve the pages, HOST:PORT.")
 @click.option(
     "--token-file",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Its first line is the token that is asked for, also on this machine.",
 )
-@configuration.cache_option
-@configuration.open_option
+@pages.cache_option
+@pages.open_option
 def gallery(
     config: Path | None,
     listen: str,
@@ -61,11 +55,7 @@ def gallery(
     logging.getLogger("daemon").setLevel(logging.ERROR)  # What it does is told on its pages.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # That it is busy is no trouble.
 
-    def ready(address: str) -> None:
-        click.echo(f"Look at it at {address} (Ctrl-C ends it)")
-        if opens:
-            webbrowser.open(address)
-
+    ready = pages.announcing("Look at it at", opens=opens)
     serving.serve(
         settings, listen or DEFAULT_LISTEN, token_file=token_file, cache=cache, ready=ready
     )
