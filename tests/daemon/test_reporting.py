@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -51,18 +52,29 @@ def test_unsure_images_count_apart_where_there_are_any() -> None:
     assert reporter.tally.done == 32
 
 
-def test_a_burst_is_told_when_it_is_over(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@dataclass
+class Clock:
+    """What a reporter takes for the time, in seconds."""
+
+    now: float = 1000.0
+
+
+@pytest.fixture
+def clock(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Of a reporter whose events are kept."""
     caplog.set_level(logging.INFO)
-    now = 1000.0
-    monkeypatch.setattr("daemon.reporting.time.monotonic", lambda: now)
+    one = Clock()
+    monkeypatch.setattr("daemon.reporting.time.monotonic", lambda: one.now)
+    return one
+
+
+def test_a_burst_is_told_when_it_is_over(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
     reporter = Reporter()
-    now += 2.0
+    clock.now += 2.0
     reporter.filed(filed("sad", 30))
     reporter.tick()
     assert caplog.records == []
-    now += 1.5
+    clock.now += 1.5
     reporter.tick()
     assert vars(caplog.records[-1])["images"] == 30
     assert vars(caplog.records[-1])["per_second"] == "15.0"
@@ -70,19 +82,14 @@ def test_a_burst_is_told_when_it_is_over(
     assert len(caplog.records) == 1
 
 
-def test_a_batch_on_its_own_has_no_rate(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_on_its_own_has_no_rate(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
     """It may have taken a minute, or no time at all, since nothing was yet filed of it."""
-    caplog.set_level(logging.INFO)
-    now = 1000.0
-    monkeypatch.setattr("daemon.reporting.time.monotonic", lambda: now)
     reporter = Reporter()
-    now += 60.0
+    clock.now += 60.0
     reporter.tick()
-    now += 0.1
+    clock.now += 0.1
     reporter.filed(filed("sad", 30))
-    now += 1.5
+    clock.now += 1.5
     reporter.tick()
     told = vars(caplog.records[-1])
     assert told["images"] == 30
