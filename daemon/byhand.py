@@ -23,11 +23,11 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from daemon.deciding import UNSURE
-from daemon.folder_events import FolderWatch, Touched
 from daemon.identity import content_hash
 from daemon.pipeline import Folders, Stopped, persist
 from daemon.settling import regular
 from daemon.walking import walk
+from daemon.watching import Change, FolderWatch, Touched
 from db import queries
 from db.chunks import chunks
 from db.engine import open_for_reading
@@ -85,7 +85,7 @@ class ByHand:
 
     def _run(self) -> None:
         try:
-            watch = FolderWatch(self._tell)
+            watch = FolderWatch(self._tell, removals=True)
         except OSError as error:
             log.warning("what is moved by hand is not noticed: %s", error.strerror)
             return
@@ -101,6 +101,8 @@ class ByHand:
             engine.dispose()
 
     def _tell(self, touched: Touched | None) -> None:
+        if touched and touched.change is Change.MADE and not touched.folder:
+            return  # That is how the service itself files an image.
         try:
             if touched is not None:
                 self._news.put_nowait(touched)

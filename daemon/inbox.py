@@ -6,6 +6,7 @@ Events of the file system are hints; a scan of the folder is the truth.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import queue
@@ -17,22 +18,12 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from watchdog.events import (
-    DirCreatedEvent,
-    DirMovedEvent,
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileMovedEvent,
-    FileSystemEvent,
-)
-
 from daemon import descent
 from daemon.errors import ServiceError
-from daemon.filing import OWN_PREFIX
 from daemon.life import Life
 from daemon.settling import SettledFile, SettleTracker
 from daemon.walking import Found, walk
-from daemon.watching import Watch, can_watch_more
+from daemon.watching import Change, FolderWatch, Touched
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +36,6 @@ MOST_TRACKED = 4096
 
 MOST_HINTS = 100_000
 """Events that may wait; of more than that the next scan takes care."""
-
-BURST = 1000
-"""After this many events a quiet moment is used to scan: the kernel may have dropped some."""
 
 MOST_REMEMBERED = 10_000
 """Refused paths that are remembered, so that each is reported once."""
@@ -63,15 +51,6 @@ MOST_SETTLED = 256
 
 FULL_SECONDS = 0.05
 """How soon to look again whether more of them may wait; that is less than a batch takes."""
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """A hint: something happened to this path."""
-
-    path: Path
-    ended: bool
-    folder: bool
 
 
 @dataclass(frozen=True)
@@ -108,16 +87,15 @@ class Inbox:
         self._watching = not (poll or once)
         self._once = once
         self._tracker = SettleTracker(settle_seconds)
-        self._news: queue.SimpleQueue[_Seen | _Done] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[Touched | _Done] = queue.SimpleQueue()
         self._in_flight: dict[Path, bool] = {}
         self._reported: set[Path] = set()
         self._scans: deque[Iterator[Found]] = deque()
         self._missing = False
         self._overflown = False
-        self._events = 0
         self._next_scan = 0.0
         self._loss_is_told = False
-        self._watch: Watch | None = None
+        self._watch: FolderWatch | None = None
         self._first_place = self._place()
         self._next_look = 0.0
         self._stopping = threading.Event()
@@ -166,13 +144,6 @@ class Inbox:
         """Look through the folder again: there may be files that others had in work."""
         self._next_scan = 0.0
 
-    def seen(self, path: Path, *, ended: bool = False, folder: bool = False) -> None:
-        """A hint from the watch."""
-        if self._news.qsize() < MOST_HINTS:
-            self._news.put(_Seen(path, ended, folder))
-        else:
-            self._lose_hints()
-
     def leave_alone(self, path: Path, reason: str) -> None:
         """Say once that a file is not to be filed; it stays where it is."""
         if path in self._reported:
@@ -213,34 +184,25 @@ class Inbox:
         upcoming = self._next_scan if due is None else min(due, self._next_scan)
         return min(max(0.0, upcoming - now), 0.5)
 
-    def _news_after(self, wait: float) -> list[_Seen | _Done]:
+    def _news_after(self, wait: float) -> list[Touched | _Done]:
         """What has come when the first has, or after `wait` seconds."""
-        news: list[_Seen | _Done] = []
+        news: list[Touched | _Done] = []
         with contextlib.suppress(queue.Empty):
             news.append(self._news.get(timeout=wait) if wait else self._news.get_nowait())
             while len(news) <= MOST_TRACKED:
                 news.append(self._news.get_nowait())
         return news
 
-    def _take(self, news: _Seen | _Done) -> None:
+    def _take(self, news: Touched | _Done) -> None:
         if isinstance(news, _Done):
             for path in news.paths:
                 seen_again = self._in_flight.pop(path, False)
                 if news.again or seen_again:
                     self._tracker.note(path)
-            return
-        if news.path.name.startswith(OWN_PREFIX):
-            return
-        self._events += 1
-        if not news.path.is_relative_to(self.folder) or any(
-            is_ignored(part) for part in news.path.relative_to(self.folder).parts
-        ):
-            return
-        if news.folder:
-            if self._recursive:
-                self._scans.append(self._walk(news.path))
-        else:
-            self._note(news.path, ended=news.ended)
+        elif not news.folder:
+            self._note(news.path, ended=news.change is not Change.MADE)
+        elif self._recursive:
+            self._scans.append(self._walk(news.path))
 
     def _note(self, path: Path, *, ended: bool = False) -> None:
         if path in self._in_flight:
@@ -256,7 +218,6 @@ class Inbox:
 
     def _scan_soon(self) -> None:
         self._scans = deque([self._walk(self.folder)])
-        self._events = 0
         self._overflown = False
         period = self._rescan_seconds if self._watching else POLL_SECONDS
         self._next_scan = time.monotonic() + (float("inf") if self._once else period)
@@ -271,14 +232,12 @@ class Inbox:
             found = next(self._scans[0], None)
             if found is None:
                 self._scans.popleft()
-                self._poll_unless_all_is_watched()
             else:
                 self._note(found.path)
 
     def _scan_is_due(self) -> bool:
         quiet = not self._tracker and not self._in_flight
-        lossy = self._overflown or self._events >= BURST
-        return time.monotonic() >= self._next_scan or (quiet and lossy)
+        return time.monotonic() >= self._next_scan or (quiet and self._overflown)
 
     def _hand_out(self) -> None:
         for file in islice(self._tracker.settled(), self._room()):
@@ -296,6 +255,7 @@ class Inbox:
             folder,
             recursive=self._recursive,
             skip=is_ignored,
+            on_folder=self._watch_too,
             on_error=self._report_unlistable,
         )
 
@@ -308,18 +268,29 @@ class Inbox:
 
     def _begin_watch(self) -> None:
         try:
-            self._watch = Watch(
-                self.folder,
-                recursive=self._recursive,
-                on_event=self._take_hint,
-                on_loss=self._lose_hints,
-            )
+            self._watch = FolderWatch(self._take_hint)
         except OSError as error:
             self._poll_instead(error.strerror)
+        self._watch_too(self.folder)
+
+    def _watch_too(self, folder: Path) -> None:
+        """Before a folder is listed, so that nothing falls between."""
+        if not self._watch:
+            return
+        try:
+            self._watch.add(folder)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            pass  # It is moved or removed; or it will be told that it cannot be listed.
+        except OSError as error:
+            self._poll_instead(
+                "the kernel watches no more folders: fs.inotify.max_user_watches"
+                if error.errno == errno.ENOSPC
+                else error.strerror
+            )
 
     def _end_watch(self) -> None:
         if self._watch:
-            self._watch.stop()
+            self._watch.close()
             self._watch = None
 
     def _poll_instead(self, reason: str | None) -> None:
@@ -332,26 +303,15 @@ class Inbox:
             POLL_SECONDS,
         )
 
-    def _poll_unless_all_is_watched(self) -> None:
-        """After a look at folders, some of which may be new."""
-        if self._watch and self._recursive and not can_watch_more(self.folder):
-            self._poll_instead("the kernel watches no more folders: fs.inotify.max_user_watches")
-
-    def _take_hint(self, event: FileSystemEvent) -> None:
-        """Called on a thread of the watch."""
-        if isinstance(event, DirCreatedEvent):
-            self.seen(_path(event.src_path), folder=True)
-        elif isinstance(event, DirMovedEvent) and event.dest_path:
-            self.seen(_path(event.dest_path), folder=True)
-        elif isinstance(event, FileCreatedEvent):
-            self.seen(_path(event.src_path))
-        elif isinstance(event, FileClosedEvent):
-            self.seen(_path(event.src_path), ended=True)
-        elif isinstance(event, FileMovedEvent) and event.dest_path:
-            self.seen(_path(event.dest_path), ended=True)
+    def _take_hint(self, touched: Touched | None) -> None:
+        """Called on the thread of the watch."""
+        if touched is None or self._news.qsize() >= MOST_HINTS:
+            self._lose_hints()
+        elif touched.change is not Change.GONE and not is_ignored(touched.path.name):
+            self._news.put(touched)
 
     def _lose_hints(self) -> None:
-        """Called on a thread of the watch, when there are too many to keep."""
+        """When there are too many to keep."""
         self._overflown = True
         if not self._loss_is_told:
             self._loss_is_told = True
@@ -387,10 +347,6 @@ class Inbox:
         except OSError:
             return None
         return found.st_dev, found.st_ino
-
-
-def _path(name: bytes | str) -> Path:
-    return Path(os.fsdecode(name))
 
 
 def is_ignored(name: str) -> bool:

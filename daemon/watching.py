@@ -1,122 +1,150 @@
-"""A folder is watched by the kernel; and what the watch misses, without saying so, is found out."""
+"""Folders -> what is made, moved, written and removed in them.
+
+The observers of watchdog list all that is in a folder before they watch it, hold the names, and
+pair the two ends of each move; where millions of files lie or come, that is too much. Here each
+folder is named by who wants it watched, on what watchdog builds its observers for Linux on.
+"""
 
 from __future__ import annotations
 
-import ctypes
+import enum
 import errno
 import logging
 import os
+import threading
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import Any
 
-from watchdog.events import (
-    DirCreatedEvent,
-    DirMovedEvent,
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileMovedEvent,
-    FileSystemEvent,
-    FileSystemEventHandler,
+from watchdog.observers.inotify_c import (
+    CallbackId,
+    InotifyConstants,
+    InotifyEvent,
+    InotifyFD,
+    Mask,
+    WatchDescriptor,
 )
-from watchdog.observers import Observer
 
-EVENTS: list[type[FileSystemEvent]] = [
-    FileCreatedEvent,
-    FileClosedEvent,
-    FileMovedEvent,
-    DirCreatedEvent,
-    DirMovedEvent,
-]
-"""What the kernel is asked for; reading and removing files by the service itself is not in it."""
+EVENTS = Mask(
+    InotifyConstants.IN_CREATE
+    | InotifyConstants.IN_MOVE
+    | InotifyConstants.IN_CLOSE_WRITE
+    | InotifyConstants.IN_ONLYDIR
+    | InotifyConstants.IN_DONT_FOLLOW
+)
+"""What the kernel is asked for."""
 
-IN_CREATE = 0x100
-"""For inotify_add_watch(2), which Python does not offer."""
+REMOVALS = Mask(InotifyConstants.IN_DELETE)
 
-LOGGERS = ("watchdog.observers.inotify", "watchdog.observers.inotify_c")
-"""Where watchdog tells that the kernel dropped events, and nowhere else."""
+OVERFLOW_LOGGER = "watchdog.observers.inotify_c"
+"""Where watchdog tells that the kernel dropped events, beside telling who watches."""
+
+logging.getLogger(OVERFLOW_LOGGER).addFilter(lambda record: "overflow" not in record.getMessage())
 
 
-class Watch:
-    """Watches a folder until it is stopped.
+class Change(enum.Enum):
+    """What happened to a path."""
 
-    `on_event` is called with each event, `on_loss` when the kernel had too many of them to keep,
-    both on threads of watchdog's.
+    MADE = "made"
+    CAME = "came"
+    WRITTEN = "written"
+    GONE = "gone"
 
-    Raises:
-        OSError: it cannot be watched.
+
+@dataclass(frozen=True)
+class Touched:
+    """Something happened to this path, which is or was a folder, or not."""
+
+    path: Path
+    folder: bool
+    change: Change
+
+
+class FolderWatch:
+    """Tells of what happens in folders, on a thread of its own; not of what lies deeper.
+
+    `tell` is called with None where events were lost. Nothing is told about hidden names, nor, but
+    with `removals`, about what is removed.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        recursive: bool,
-        on_event: Callable[[FileSystemEvent], None],
-        on_loss: Callable[[], None],
-    ) -> None:
-        self._observer = _observer()
-        self._losses = _Losses(on_loss)
-        try:
-            self._observer.schedule(
-                _Handler(on_event), str(folder), recursive=recursive, event_filter=EVENTS
-            )
-            self._observer.start()
-        except OSError:
-            self._observer.stop()
-            raise
-        for name in LOGGERS:
-            logging.getLogger(name).addFilter(self._losses)
+    def __init__(self, tell: Callable[[Touched | None], None], *, removals: bool = False) -> None:
+        """Watch nothing yet.
 
-    def stop(self) -> None:
-        """End it, and its threads."""
-        for name in LOGGERS:
-            logging.getLogger(name).removeFilter(self._losses)
-        self._observer.stop()
-        self._observer.join()
+        Raises:
+            OSError: there may be no more watches.
+        """
+        self._tell = tell
+        self._events = Mask(EVENTS | REMOVALS) if removals else EVENTS
+        self._ids = map(CallbackId, count())
+        self._lock = threading.Lock()
+        self._folders: dict[WatchDescriptor, Path] = {}
+        self._watches: dict[Path, tuple[WatchDescriptor, CallbackId]] = {}
+        self._notifier = InotifyFD()
+        self._notifier.start()
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        self._notifier.stop()
+        self._notifier.join()
+
+    def add(self, folder: Path) -> None:
+        """Watch a folder, if it is not watched yet.
+
+        Raises:
+            OSError: it is gone, may not be read, or (ENOSPC) there may be no more watches.
+        """
+        with self._lock:  # An event that comes at once waits until it is known whose it is.
+            if folder in self._watches:
+                return
+            id = next(self._ids)
+            added = self._notifier.add_callback(os.fsencode(folder), self._events, self, id)
+            if added < 0:  # Of this alone watchdog says nothing.
+                self._notifier.remove_callbacks([(added, id)])
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+            if before := self._folders.get(added):  # It was renamed, which is yet to be told.
+                self._notifier.remove_callbacks([self._watches.pop(before)])
+            self._folders[added] = folder
+            self._watches[folder] = added, id
+
+    def forget(self, folder: Path) -> None:
+        """Watch a folder and those below it no longer: they are elsewhere, or gone."""
+        with self._lock:
+            below = [path for path in self._watches if path.is_relative_to(folder)]
+            gone = [self._watches.pop(path) for path in below]
+            for descriptor, _ in gone:
+                del self._folders[descriptor]
+        self._notifier.remove_callbacks(gone)
+
+    def on_event(self, event: InotifyEvent) -> None:
+        """Called by watchdog."""
+        with self._lock:
+            folder = self._folders.get(event.wd)
+        if folder is None or not event.name or event.name.startswith(b"."):
+            return
+        touched = Touched(
+            folder / os.fsdecode(event.name),
+            bool(event.mask & InotifyConstants.IN_ISDIR),
+            _change(event),
+        )
+        if touched.folder and touched.change is Change.GONE:
+            self.forget(touched.path)
+        self._tell(touched)
+
+    def on_watch_deleted(self, wd: WatchDescriptor) -> None:
+        """Called by watchdog: the folder is gone."""
+        with self._lock:
+            if folder := self._folders.pop(wd, None):
+                del self._watches[folder]
+
+    def on_queue_overflow(self) -> None:
+        """Called by watchdog."""
+        self._tell(None)
 
 
-def can_watch_more(folder: Path) -> bool:
-    """Whether the kernel would watch one more folder, such as this: watchdog passes over others."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    descriptor = libc.inotify_init1(os.O_CLOEXEC)
-    if descriptor < 0:
-        return True  # There are too many watchers, which says nothing of what they watch.
-    try:
-        watch = libc.inotify_add_watch(descriptor, os.fsencode(folder), IN_CREATE)
-        return watch >= 0 or ctypes.get_errno() != errno.ENOSPC
-    finally:
-        os.close(descriptor)
-
-
-def _observer() -> Any:
-    """An observer that tells a file moved in from one that was made and is still empty."""
-    make: Any = Observer  # which differs from system to system
-    try:
-        return make(generate_full_events=True)
-    except TypeError:  # Only the one for inotify knows the option.
-        return make()
-
-
-class _Handler(FileSystemEventHandler):
-    def __init__(self, on_event: Callable[[FileSystemEvent], None]) -> None:
-        self._on_event = on_event
-
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        """Called on the observer's thread."""
-        self._on_event(event)
-
-
-class _Losses(logging.Filter):
-    """Takes what watchdog says of dropped events, which may be often, out of the log."""
-
-    def __init__(self, on_loss: Callable[[], None]) -> None:
-        super().__init__()
-        self._on_loss = on_loss
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether it is to be logged."""
-        if "overflow" not in record.getMessage():
-            return True
-        self._on_loss()
-        return False
+def _change(event: InotifyEvent) -> Change:
+    if event.is_create:
+        return Change.MADE
+    if event.is_moved_to:
+        return Change.CAME
+    return Change.WRITTEN if event.is_close_write else Change.GONE

@@ -87,6 +87,19 @@ def test_folders_may_leave_and_the_inbox_goes_on(inbox: Inbox) -> None:
     assert take(inbox, 1) == ["a"]
 
 
+def test_a_folder_that_is_renamed_is_watched_under_its_new_name(inbox: Inbox) -> None:
+    (inbox.folder / "sub" / "below").mkdir(parents=True)
+    (inbox.folder / "sub" / "below" / "before").write_bytes(b"1")
+    inbox.start()
+    assert take(inbox, 1) == ["sub/below/before"]
+    (inbox.folder / "sub").rename(inbox.folder / "new")
+    (inbox.folder / "new" / "at once").write_bytes(b"1")
+    (inbox.folder / "new" / "below" / "at once").write_bytes(b"1")
+    assert take(inbox, 2) == ["new/at once", "new/below/at once"]
+    (inbox.folder / "new" / "below" / "later").write_bytes(b"1")
+    assert take(inbox, 1) == ["new/below/later"]
+
+
 def test_an_inbox_that_was_missing_is_watched_again(inbox: Inbox) -> None:
     inbox.start()
     away = inbox.folder.parent / "away"
@@ -103,7 +116,6 @@ def test_no_news_is_lost_where_much_comes_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inbox_module, "MOST_TRACKED", 2)  # After so much, others get their turn.
-    monkeypatch.setattr(inbox_module, "BURST", 10_000)  # No scan makes up for a loss.
     for name in ("inbox", "outside"):
         (tmp_path / name).mkdir()
     files = [tmp_path / "outside" / str(n) for n in range(1_000)]
