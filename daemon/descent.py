@@ -12,11 +12,12 @@ import ctypes
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
 
 STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+ALWAYS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 NEW_FOLDER = 0o775
 """The permissions of a folder that is made, less the umask: not everybody may write there."""
@@ -47,9 +48,9 @@ class _Kept:
     """Descriptors of folders, the one used last at the end."""
 
     def __init__(self) -> None:
-        self._open: dict[Path, int] = {}
+        self._open: dict[str, int] = {}
 
-    def descriptor(self, folder: Path, make_below: Path | None) -> int:
+    def descriptor(self, folder: str, make_below: Path | None) -> int:
         descriptor = self._open.pop(folder, None)
         if descriptor is None:
             descriptor = _descend(folder, make_below)
@@ -66,8 +67,7 @@ class _Kept:
 _kept: ContextVar[_Kept | None] = ContextVar("_kept", default=None)
 
 
-@contextmanager
-def opened(folder: Path, *, make_below: Path | None = None) -> Iterator[int]:
+def opened(folder: str | Path, *, make_below: Path | None = None) -> AbstractContextManager[int]:
     """A descriptor of the folder, in which names can be looked up.
 
     Folders below `make_below` are made where they are missing.
@@ -77,16 +77,23 @@ def opened(folder: Path, *, make_below: Path | None = None) -> Iterator[int]:
         NotADirectoryError: a file or a link is on the way, or `..`.
         OSError: it may not be entered or made.
     """
+    # Of each file that is filed, ten names are looked up: text is compared faster than paths are.
+    name = str(folder)
     kept = _kept.get()
     try:
-        descriptor = kept.descriptor(folder, make_below) if kept else _descend(folder, make_below)
+        if kept:
+            return nullcontext(kept.descriptor(name, make_below))
+        return _closing(_descend(name, make_below))
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(folder)) from None
+        raise OSError(error.errno, error.strerror, name) from None
+
+
+@contextmanager
+def _closing(descriptor: int) -> Iterator[int]:
     try:
         yield descriptor
     finally:
-        if not kept:
-            os.close(descriptor)
+        os.close(descriptor)
 
 
 @contextmanager
@@ -106,9 +113,10 @@ def listed(folder: Path) -> Iterator[int]:
 
 def look(path: Path) -> os.stat_result | None:
     """What lies there, be it a link; None for nothing, and where a link is on the way."""
+    above, name = os.path.split(path)
     try:
-        with opened(path.parent) as folder:
-            return os.lstat(path.name, dir_fd=folder)
+        with opened(above) as folder:
+            return os.lstat(name, dir_fd=folder)
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -119,27 +127,23 @@ def open_file(path: Path, flags: int, mode: int = 0o600) -> int:
     Raises:
         OSError: as os.open() and `opened`.
     """
-    with opened(path.parent) as folder:
-        always = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        return os.open(path.name, flags | always, mode, dir_fd=folder)
+    above, name = os.path.split(path)
+    with opened(above) as folder:
+        return os.open(name, flags | ALWAYS, mode, dir_fd=folder)
 
 
 def unlink(path: Path) -> None:
     """As os.unlink()."""
-    with opened(path.parent) as folder:
-        os.unlink(path.name, dir_fd=folder)
+    above, name = os.path.split(path)
+    with opened(above) as folder:
+        os.unlink(name, dir_fd=folder)
 
 
 def link(path: Path, new: Path) -> None:
     """As os.link()."""
-    with opened(path.parent) as source, opened(new.parent) as destination:
-        os.link(
-            path.name,
-            new.name,
-            src_dir_fd=source,
-            dst_dir_fd=destination,
-            follow_symlinks=False,
-        )
+    (above, name), (above_new, new_name) = os.path.split(path), os.path.split(new)
+    with opened(above) as source, opened(above_new) as destination:
+        os.link(name, new_name, src_dir_fd=source, dst_dir_fd=destination, follow_symlinks=False)
 
 
 def rename(path: Path, new: Path) -> None:
@@ -180,7 +184,7 @@ def require_unmoved(folder: Path) -> None:
     with opened(folder) as descriptor:
         kept = os.fstat(descriptor)
     try:
-        descriptor = _descend(folder, None)
+        descriptor = _descend(str(folder), None)
     except (FileNotFoundError, NotADirectoryError):
         now = None
     else:
@@ -190,10 +194,11 @@ def require_unmoved(folder: Path) -> None:
         raise FileNotFoundError(errno.ENOENT, "The folder was moved away", str(folder))
 
 
-def _descend(folder: Path, make_below: Path | None) -> int:
-    fixed = len(make_below.parts) if make_below else len(folder.parts)
-    descriptor = os.open(folder.anchor, STEP)
-    for depth, name in enumerate(folder.parts[1:], 1):
+def _descend(folder: str, make_below: Path | None) -> int:
+    top, *names = Path(folder).parts
+    fixed = len(make_below.parts) if make_below else len(names) + 1
+    descriptor = os.open(top, STEP)
+    for depth, name in enumerate(names, 1):
         try:
             below = _enter(descriptor, name, make=depth >= fixed)
         finally:

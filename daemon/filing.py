@@ -14,7 +14,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -100,17 +100,22 @@ def _place(moves: Sequence[Move]) -> dict[int, Outcome]:
     outcomes |= {move.id: _disappear(move, appeared[move.id].source) for move in done}
     _sync_folders({move.source.parent for move in done})
     for move in moves:
-        _drop(_draft(move))
-        _drop(_mark(move))
+        if not appeared[move.id].alone:
+            _drop(_draft(move))
+            _drop(_mark(move))
     return outcomes
 
 
 @dataclass(frozen=True)
 class _Appeared:
-    """The first half of a move: how it went, and the source as it was then, if it is to go."""
+    """The first half of a move: how it went, and the source as it was then, if it is to go.
+
+    `alone`: nothing else of the move's own lies beside its destination.
+    """
 
     outcome: Outcome
     source: os.stat_result | None = None
+    alone: bool = False
 
 
 def _appear(move: Move) -> _Appeared:
@@ -124,7 +129,7 @@ def _appear(move: Move) -> _Appeared:
         return _Appeared(Outcome.GONE)
     try:
         with descent.opened(move.destination.parent, make_below=move.root):
-            return _Appeared(_link(move), source)
+            return _linked(move, source)
     except NotADirectoryError:
         return _Appeared(Outcome.OCCUPIED)  # A file or a link has the name of a folder on the way.
     except OSError as error:
@@ -133,19 +138,20 @@ def _appear(move: Move) -> _Appeared:
         raise
 
 
-def _link(move: Move) -> Outcome:
+def _linked(move: Move, source: os.stat_result) -> _Appeared:
     try:
-        return _take_name(move, move.source)
+        way = _take_name(move, move.source)
     except FileNotFoundError:
-        return _missing(move)
+        return _Appeared(_missing(move))
     except PermissionError:
         if _is_writable(move.destination.parent):
-            return Outcome.STUCK
+            return _Appeared(Outcome.STUCK)
         raise
     except OSError as error:
         if error.errno == errno.EXDEV:
-            return _copy(move)
+            return _Appeared(_copy(move), source)
         raise
+    return _Appeared(_outcome(way), source, alone=way is descent.link)
 
 
 def _interrupted(move: Move, source: os.stat_result | None, there: os.stat_result) -> _Appeared:
@@ -214,7 +220,7 @@ def _copy_by_draft(move: Move) -> Outcome:
         return Outcome.GONE  # Another service has taken this move over, and begun it anew.
     if move.sha256 not in (None, digest.hexdigest()):
         return Outcome.GONE
-    return _take_name(move, _draft(move))
+    return _outcome(_take_name(move, _draft(move)))
 
 
 class _SourceUnreadable(Exception):
@@ -266,23 +272,35 @@ def _drop(path: Path) -> None:
         descent.unlink(path)
 
 
-def _take_name(move: Move, path: Path) -> Outcome:
-    """Let the file have its destination's name as well, or instead, where it is free.
+Way = Callable[[Path, Path], None]
+
+
+def _take_name(move: Move, path: Path) -> Way | None:
+    """Let the file have its destination's name as well, or instead; None if it is not free.
 
     A link first: until the source is gone all can be taken back, and each half made durable before
     the next also where the file system does not rename as a whole when the power fails.
     """
-    for take in (descent.link, descent.rename_to_free, partial(_rename_to_reserved, move)):
+    ways: Sequence[Way] = (
+        descent.link,
+        descent.rename_to_free,
+        partial(_rename_to_reserved, move),
+    )
+    for way in ways:
         try:
-            take(path, move.destination)
-            return Outcome.DONE
+            way(path, move.destination)
+            return way
         except FileExistsError:
-            return Outcome.OCCUPIED
+            return None
         except OSError as error:
             if error.errno not in NOT_OFFERED:
                 raise
             refusal = error
     raise refusal
+
+
+def _outcome(way: Way | None) -> Outcome:
+    return Outcome.DONE if way else Outcome.OCCUPIED
 
 
 def _rename_to_reserved(move: Move, path: Path, destination: Path) -> None:
