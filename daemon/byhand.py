@@ -46,6 +46,9 @@ AT_ONCE = 500
 QUIET_SECONDS = 0.5
 """After this long without news a move is over: a file is gone here and has appeared there."""
 
+PAUSE_SECONDS = 0.1
+"""News waits so long for more: each image that is filed makes some, which is of no interest."""
+
 MOST_TOUCHED = 10_000
 """News that are held; of more than that a look at everything takes care."""
 
@@ -85,7 +88,7 @@ class ByHand:
 
     def _run(self) -> None:
         try:
-            watch = FolderWatch(self._tell, removals=True)
+            watch = FolderWatch(self._tell, removals=True, pause=PAUSE_SECONDS)
         except OSError as error:
             log.warning("what is moved by hand is not noticed: %s", error.strerror)
             return

@@ -290,7 +290,7 @@ class Pipeline:
     def _claim(self, files: Sequence[SettledFile]) -> list[_Reading]:
         for file in files:
             self._observe(Measure.SETTLING, file.settled - file.noticed)
-        files = sorted(files, key=lambda file: file.path)  # As all who claim the same do.
+        files = sorted(files, key=lambda file: str(file.path))  # As all who claim the same do.
         sources = [Source(f.path, *f.identity) for f in files]
         ids = persist(partial(self._ledger.claim, sources), self._stopping, self._lives["intake"])
         claims = []

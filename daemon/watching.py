@@ -68,8 +68,16 @@ class FolderWatch:
     with `removals`, about what is removed.
     """
 
-    def __init__(self, tell: Callable[[Touched | None], None], *, removals: bool = False) -> None:
+    def __init__(
+        self,
+        tell: Callable[[Touched | None], None],
+        *,
+        removals: bool = False,
+        pause: float = 0.0,
+    ) -> None:
         """Watch nothing yet.
+
+        What happens within `pause` seconds after something else waits, to be told with the rest.
 
         Raises:
             OSError: there may be no more watches.
@@ -80,7 +88,7 @@ class FolderWatch:
         self._lock = threading.Lock()
         self._folders: dict[WatchDescriptor, Path] = {}
         self._watches: dict[Path, tuple[WatchDescriptor, CallbackId]] = {}
-        self._notifier = InotifyFD()
+        self._notifier = _Notifier(pause)
         self._notifier.start()
 
     def close(self) -> None:
@@ -140,6 +148,19 @@ class FolderWatch:
     def on_queue_overflow(self) -> None:
         """Called by watchdog."""
         self._tell(None)
+
+
+class _Notifier(InotifyFD):
+    """Reads what has happened at most every `pause` seconds: to wake up costs more than to read."""
+
+    def __init__(self, pause: float) -> None:
+        super().__init__()
+        self._pause = pause
+
+    def read_events(self, **options: int) -> list[InotifyEvent]:
+        """What has happened."""
+        self.stopped_event.wait(self._pause)
+        return super().read_events(**options)
 
 
 def _change(event: InotifyEvent) -> Change:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import queue
@@ -216,6 +217,7 @@ def _serve(link: Connection, begin: Callable[[], Callable[[Request], Answer]]) -
     _be_first_to_go()
     _silence()
     work = begin()
+    gc.freeze()  # Or all that is there now would be looked through for garbage again and again.
     with contextlib.suppress(EOFError, ConnectionError):
         link.send(True)
         while True:
