@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import starmap
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trainer.runner import Runner
 
 BATCH_SHAPES = (1, 4, 16, 64, 256, 1024)
 """Batches are divided and padded to these sizes, so that the runtime prepares few shapes."""
@@ -21,15 +25,21 @@ UNTRIED = 64
 WORTH = 1.05
 """A larger batch shape is used where it gives so many times the images a second."""
 
+AHEAD = 2
+"""Batches that are on a device at a time: one on its way, one that is computed."""
+
 TRIES = 3
 """How often a batch shape is timed; the fastest counts."""
 
 
-class Graph:
-    """Calls a model of one input, uint8 (n, height, width, channels), with few batch shapes only.
+_Batch = tuple[NDArray[np.uint8], int]
+"""Images, and how many they are padded to."""
 
-    Each output is float32 (n, …). `shape` is that of one input, None where it may vary. All is
-    computed on the `device`, by TensorFlow's name of it, on which the model has to be.
+
+class Graph(Runner):
+    """Calls a model with few batch shapes only.
+
+    All is computed on the `device`, by TensorFlow's name of it, on which the model has to be.
     """
 
     def __init__(self, model: Any, device: str | None = None) -> None:
@@ -38,6 +48,7 @@ class Graph:
         self.shape: tuple[int | None, ...] = tuple(model.input_shape[1:])
         self._outputs = len(model.outputs)
         self._largest: dict[tuple[int, ...], int] = {}
+        self._rates: dict[tuple[int, ...], float] = {}
         self._device = partial(tf.device, device)
         self._too_much: type[Exception] = tf.errors.ResourceExhaustedError
         # Not a lambda: TensorFlow warns of many of them, taking all for one that is traced anew.
@@ -51,19 +62,16 @@ class Graph:
         """Images that it takes at once at most, as fast as it can: what `warm` found."""
         return max(self._largest.values(), default=UNTRIED)
 
-    def __call__(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """Its outputs for images that lie in memory."""
-        return self.at(np.arange(len(pixels)), pixels)
+    def rate(self, *shape: int) -> float:
+        """Images of this shape a second, as `warm` found; 0 where there is no memory for one."""
+        return self._rates[shape]
 
     def at(self, rows: NDArray[np.int64], pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """Its outputs for some rows of images that need not fit into memory, at least one."""
-        largest = self._largest.get(pixels.shape[1:], UNTRIED)
-        parts, start = [], 0
-        while start < len(rows):
-            size = _next_shape(len(rows) - start, largest)
-            parts.append(self._padded(pixels[rows[start : start + size]], size))
-            start += size
-        return _joined(parts)
+        sizes = _sizes(len(rows), self._largest.get(pixels.shape[1:], UNTRIED))
+        parts = np.split(rows, np.cumsum(sizes)[:-1])
+        batches = ((pixels[part], size) for part, size in zip(parts, sizes, strict=True))
+        return _joined(list(self._computed(batches)))
 
     def warm(self, *shape: int) -> None:
         """Run each batch shape on images of this shape, so that none pays for it later.
@@ -75,33 +83,42 @@ class Graph:
         with contextlib.suppress(self._too_much):
             for size in BATCH_SHAPES:
                 rates[size] = self._rate(np.zeros((size, *shape), np.uint8))
-        enough = max(rates.values(), default=0.0) / WORTH
+        best = max(rates.values(), default=0.0)
+        self._rates[shape] = best
         self._largest[shape] = next(
-            (size for size, rate in rates.items() if rate >= enough), BATCH_SHAPES[0]
+            (size for size, rate in rates.items() if rate >= best / WORTH), BATCH_SHAPES[0]
         )
 
     def _rate(self, pixels: NDArray[np.uint8]) -> float:
-        """Images a second of a batch, not counting the first time, when it is prepared."""
-        self._padded(pixels, len(pixels))
+        """Images a second of a batch, not counting the first times, when all is prepared."""
+        batch = pixels, len(pixels)
+        list(self._computed([batch] * AHEAD))
         seconds = []
         for _ in range(TRIES):
             begin = time.perf_counter()
-            self._padded(pixels, len(pixels))
+            list(self._computed([batch]))
             seconds.append(time.perf_counter() - begin)
         return len(pixels) / min(seconds)
 
-    def _padded(self, pixels: NDArray[np.uint8], size: int) -> list[NDArray[np.float32]]:
-        batch = np.zeros((size, *pixels.shape[1:]), np.uint8)
-        batch[: len(pixels)] = pixels
+    def _computed(self, batches: Iterable[_Batch]) -> Iterator[list[NDArray[np.float32]]]:
+        """The outputs of batches; each goes to the device while that computes the one before."""
+        begun: deque[tuple[Any, int]] = deque()
+        for images, size in batches:
+            begun.append((self._begin(images, size), len(images)))
+            if len(begun) == AHEAD:
+                yield _arrays(*begun.popleft())
+        yield from starmap(_arrays, begun)
+
+    def _begin(self, images: NDArray[np.uint8], size: int) -> Any:
+        """A list of tensors, which on a GPU are not computed yet."""
+        batch = np.zeros((size, *images.shape[1:]), np.uint8)
+        batch[: len(images)] = images
         with self._device():
             outputs = self._call(batch)
-        return [
-            np.asarray(output, dtype=np.float32)[: len(pixels)]
-            for output in (outputs if self._outputs > 1 else [outputs])
-        ]
+        return outputs if self._outputs > 1 else [outputs]
 
 
-class Replicas:
+class Replicas(Runner):
     """The same network on several devices, each of which computes a share at the same time."""
 
     def __init__(self, graphs: Sequence[Graph]) -> None:
@@ -113,9 +130,9 @@ class Replicas:
         """Images that all together take at once at most, as fast as they can."""
         return sum(graph.most for graph in self._graphs)
 
-    def __call__(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """Its outputs for images that lie in memory, at least one."""
-        return self.at(np.arange(len(pixels)), pixels)
+    def rate(self, *shape: int) -> float:
+        """As of a Graph, of all together."""
+        return sum(graph.rate(*shape) for graph in self._graphs)
 
     def at(self, rows: NDArray[np.int64], pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """Its outputs for some rows of images that need not fit into memory, at least one."""
@@ -140,6 +157,20 @@ class Replicas:
 def _joined(parts: Sequence[Sequence[NDArray[np.float32]]]) -> list[NDArray[np.float32]]:
     """The outputs of all images, of those of some at a time."""
     return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+
+
+def _arrays(outputs: Sequence[Any], images: int) -> list[NDArray[np.float32]]:
+    """Waits for them; those of the padding are left out."""
+    return [np.asarray(output, dtype=np.float32)[:images] for output in outputs]
+
+
+def _sizes(images: int, largest: int) -> list[int]:
+    """The shapes of the batches that so many images make."""
+    sizes = []
+    while images > 0:
+        sizes.append(_next_shape(images, largest))
+        images -= sizes[-1]
+    return sizes
 
 
 def _next_shape(left: int, largest: int) -> int:

@@ -21,7 +21,7 @@ class Predictor:
 
     def __init__(self, network: StoredNetwork, temperature: float = 1.0) -> None:
         self.network, self.temperature = network, temperature
-        self._runner = network.runner
+        self._runner = network.judge
         height, width, channels = self._runner.shape
         assert height  # Only a detector leaves the shape open.
         assert width

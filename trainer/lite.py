@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer import backend
+from trainer.runner import Runner
 
 LARGEST_KEPT = 512 * 512 * 3
 """Values of an image from which an interpreter is made for each call.
@@ -36,11 +37,11 @@ class _Own(threading.local):
         self.interpreters: dict[tuple[int, ...], _Prepared] = {}
 
 
-class Lite:
-    """Calls a LiteRT network of one input, uint8 (1, height, width, channels), on many images.
+class Lite(Runner):
+    """Calls a LiteRT network, whose outputs are not in the order of the Keras model.
 
-    Each output is float32 (n, …); their order is not that of the Keras model. `shape` is that of
-    one image; a network of convolutions alone takes images of other heights and widths, too.
+    `shape` says what it was made for; one of convolutions alone takes images of other heights and
+    widths, too.
 
     Images go through it one by one, on the thread that calls: that leaves the cache undisturbed,
     and several threads may call at the same time. Measured on one core, against TensorFlow in
@@ -64,10 +65,6 @@ class Lite:
     def __reduce__(self) -> tuple[type[Lite], tuple[bytes]]:
         """Another process makes interpreters of its own."""
         return Lite, (self._content,)
-
-    def __call__(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """Its outputs for images that lie in memory, at least one."""
-        return self.at(np.arange(len(pixels)), pixels)
 
     def at(self, rows: NDArray[np.int64], pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """Its outputs for some rows of images that need not fit into memory, at least one."""

@@ -3,43 +3,23 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from trainer import backend
 from trainer.errors import BundleError
 from trainer.graph import Graph, Replicas
 from trainer.lite import Lite, convert
+from trainer.precision import Faster, lowered
+from trainer.runner import Runner
 
 
 def file_names(keras: str) -> tuple[str, str]:
     """The two files of a network: as Keras saves it, and as LiteRT runs it without a GPU."""
     return keras, str(Path(keras).with_suffix(".tflite"))
-
-
-class Runner(Protocol):
-    """What computes a network: `Graph` or `Replicas` of `trainer.graph`, or `trainer.lite.Lite`."""
-
-    shape: tuple[int | None, ...]
-
-    @property
-    def most(self) -> int:
-        """Images that are computed at once at most."""
-
-    def __call__(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """Its outputs for images that lie in memory, at least one."""
-
-    def at(self, rows: NDArray[np.int64], pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """Its outputs for some rows of images that need not fit into memory, at least one."""
-
-    def warm(self, *shape: int) -> None:
-        """Make the first call with images of this shape as fast as the later ones."""
 
 
 @dataclass(frozen=True)
@@ -82,18 +62,39 @@ class StoredNetwork:
         except (ValueError, RuntimeError) as error:
             raise BundleError(f"LiteRT cannot load a network: {error}") from error
 
-    def on(self, devices: Sequence[str]) -> Runner:
+    @cached_property
+    def judge(self) -> Runner:
+        """As `runner`; on a GPU in half the precision if that is faster there and agrees.
+
+        Raises:
+            BundleError: it cannot be loaded.
+        """
+        policy = backend.half_precision() if backend.has_gpu() else None
+        return self.in_half(backend.gpus(), policy) if policy else self.runner
+
+    def in_half(self, devices: Sequence[str], policy: str) -> Faster:
+        """As `on`; by a dtype policy of Keras if that is faster and agrees, as is found by `warm`.
+
+        Raises:
+            BundleError: Keras cannot load it.
+        """
+        return Faster(self.on(devices), self._on(devices, lambda: lowered(self._loaded(), policy)))
+
+    def on(self, devices: Sequence[str]) -> Graph | Replicas:
         """What computes it on each of the devices, by TensorFlow's names of them, at least one.
 
         Raises:
             BundleError: Keras cannot load it.
         """
+        return self._on(devices, self._loaded)
+
+    def _on(self, devices: Sequence[str], load: Callable[[], Any]) -> Graph | Replicas:
         import tensorflow as tf
 
         graphs = []
         for device in devices:
             with tf.device(device):
-                graphs.append(Graph(self._loaded(), device))
+                graphs.append(Graph(load(), device))
         return graphs[0] if len(graphs) == 1 else Replicas(graphs)
 
     @cached_property

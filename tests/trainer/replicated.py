@@ -51,11 +51,14 @@ def main() -> None:
     answers = both(pixels)[0][:, 0].tolist()
     click.echo(MARK, err=True)
     both.warm(*SHAPE)
+    half = stored.in_half(devices, "mixed_bfloat16")
+    half.warm(*SHAPE)
     click.echo(
         json.dumps(
             {
                 "both": answers,
                 "warmed": both(pixels)[0][:, 0].tolist(),
+                "half": half(pixels)[0][:, 0].tolist(),
                 "one": [stored.on([name])(pixels)[0][:, 0].tolist() for name in devices],
                 "single": both(pixels[:1])[0][:, 0].tolist(),
                 "lite": stored.runner(pixels)[0][:, 0].tolist(),

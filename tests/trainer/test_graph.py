@@ -109,6 +109,7 @@ def test_each_device_computes_a_share() -> None:
     for answers in (said["both"], said["warmed"], *said["one"]):
         np.testing.assert_allclose(answers, said["lite"], atol=1e-3)
         np.testing.assert_allclose(answers, said["both"], atol=1e-6)
+    np.testing.assert_allclose(said["half"], said["both"], atol=1e-2)
     np.testing.assert_allclose(said["single"], said["both"][:1], atol=1e-6)
     assert said["most"] in said["shapes"]
     _, placed, _ = done.stderr.split(MARK)
