@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -14,50 +16,67 @@ from benchmarks.service import LOOK_SECONDS, Place, place, service
 from benchmarks.usage import peak_memory
 
 FEW, MORE, MANY = 1_000, 10_000, 100_000
-AROUND = (FEW,) * (TRIALS // 2 + 1)
-ROUNDS = (*AROUND, MORE, MANY, *AROUND)
-"""The many take minutes, and are measured once, amid the few."""
+AROUND = (FEW, MORE) * (TRIALS // 2 + 1)
+ROUNDS = (*AROUND, MANY, *AROUND)
+"""The most take a minute and more, and are measured once, amid the others."""
 NAME = "backlog"
 
-EDGE = 0.2
-"""Share of the files, first and last, that is not timed: the stages fill up and run empty."""
+TIMED = (0.2, 0.5, 0.8)
+"""Shares of the files between which they are timed: stages fill up before, and run empty after."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Images/s in the first and in the second half of what was timed, and peak memory in bytes."""
+
+    first: float
+    second: float
+    peak: int
+
+    @property
+    def rate(self) -> float:
+        """Images/s of both, which are as many."""
+        return 2 / (1 / self.first + 1 / self.second)
 
 
 def measure(photos: Sequence[Path], folder: Path) -> list[Figure]:
     """Of small face crops, since a hundred thousand photos would take too long."""
     crops = [crop(folder / f"{seed}.jpg", seed) for seed in range(20)]
-    rates: dict[int, list[float]] = {size: [] for size in (FEW, MORE, MANY)}
-    peaks: dict[int, list[float]] = {size: [] for size in rates}
+    runs: dict[int, list[Run]] = {size: [] for size in (FEW, MORE, MANY)}
     for size in ROUNDS:
-        rate, peak = _drain(crops, size)
-        rates[size].append(rate)
-        peaks[size].append(peak / 1e6)
+        runs[size].append(_drain(crops, size))
+    rates = {size: [run.rate for run in some] for size, some in runs.items()}
+    peaks = {size: [run.peak / 1e6 for run in some] for size, some in runs.items()}
     figures = [
         figure
-        for size in rates
+        for size in runs
         for figure in (
             Figure(NAME, f"{size} files", "images/s", rates[size]),
             Figure(NAME, f"{size} files, peak memory", "MB", peaks[size], at_most=1200),
         )
     ]
     speed, memory = (median(of[MANY]) / median(of[FEW]) for of in (rates, peaks))
+    halves = [run.second / run.first for run in runs[MANY]]
     return [
         *figures,
         Figure(NAME, "images/s, most against fewest", "x", [speed], at_least=0.95),
+        Figure(NAME, f"images/s, second half of {MANY} against first", "x", halves),
         Figure(NAME, "memory, most against fewest", "x", [memory], at_most=1.1),
     ]
 
 
-def _drain(crops: Sequence[Path], count: int) -> tuple[float, int]:
-    """Images/s between the edges, and peak memory in bytes."""
+def _drain(crops: Sequence[Path], count: int) -> Run:
     with place() as there:
         for i in range(count):
             shutil.copyfile(crops[i % len(crops)], there.inbox / f"{i}.jpg")
         with service(there) as pid, peak_memory(pid) as peak:
-            begin, first = _reached(there, EDGE * count)
-            end, last = _reached(there, (1 - EDGE) * count)
+            reached = [_reached(there, share * count) for share in TIMED]
             _reached(there, count)
-            return (last - first) / (end - begin), peak.bytes
+            first, second = (
+                (files - before) / (now - then)
+                for (then, before), (now, files) in pairwise(reached)
+            )
+            return Run(first, second, peak.bytes)
 
 
 def _reached(there: Place, count: float) -> tuple[float, int]:
