@@ -122,6 +122,7 @@ def follow(
     while True:
         about = sa.select(Image.id, Image.state).order_by(Image.id)
         with engine.connect() as connection:
+            top = _newest(connection)  # Asked first: what appears meanwhile is newer.
             new = connection.execute(about.where(Image.id > newest).limit(FETCHED)).all()
             asked = begun.union(*left_out)
             seen = [*connection.execute(about.where(Image.id.in_(asked))), *new]
@@ -132,7 +133,7 @@ def follow(
                 numbers.difference_update(row.id for row in seen)
             begun = {row.id for row in seen if row.state in UNFINISHED}
             # Where the newest rows were given back, their numbers come again.
-            newest = new[-1].id if new else _newest(connection)
+            newest = new[-1].id if new else top
             ended = [row.id for row in seen if row.id not in begun]
             query = sa.select(results).where(results.c.id.in_(ended), *conditions(wanted))
             rows = list(fetch(connection, query.order_by(results.c.id), with_faces=with_faces))

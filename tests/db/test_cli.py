@@ -12,7 +12,9 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -247,6 +249,25 @@ def test_new_decisions_are_followed(filled: Place) -> None:
     assert told == made[-len(told) :]
     assert following.end() == (0, "")
     assert following.lines.empty()
+
+
+@pytest.mark.parametrize("after", range(1, 5))
+def test_what_ends_amid_a_look_is_told_once(place: Place, after: int) -> None:
+    judge(place, "before.jpg", 0.9)
+    engine = open_for_reading(str(place.database))
+    steps = follow(engine, Filter())
+    assert next(steps) == []
+    asked = count(1)
+    made: list[int] = []
+
+    @sa.event.listens_for(engine, "after_cursor_execute")
+    def meanwhile(*_: Any) -> None:
+        if next(asked) == after:
+            made.append(judge(place, "meanwhile.jpg", 0.9))
+
+    assert [row["id"] for _ in range(3) for row in next(steps)] == made
+    assert made
+    engine.dispose()
 
 
 def test_decisions_are_followed_in_whatever_order_they_end(place: Place) -> None:
