@@ -10,7 +10,7 @@ import socket
 import sys
 import tempfile
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -150,28 +150,24 @@ def judged(
         ServiceError: Ray cannot go on.
     """
     try:
-        if address and address.startswith(AFAR):
-            yield from _from_afar(model, source, done, unsure_below)
-        else:
-            yield from _judged(model, source, done, unsure_below)
+        tables = partial(_judged, model, source, done, unsure_below)
+        yield from _from_afar(tables) if address and address.startswith(AFAR) else tables()
     except ray.exceptions.RayError as error:
         raise ServiceError(
             f"Ray cannot go on: {_cause(error)}. Run it again: it does what is left."
         ) from error
 
 
-def _from_afar(
-    model: Bundle, source: Source, done: Digests, unsure_below: float
-) -> Generator[pa.Table, None, None]:
+def _from_afar(tables: Callable[[], Iterator[pa.Table]]) -> Iterator[pa.Table]:
     """Ray Data works only within a cluster: an actor there holds the stream."""
-    stream = ray.remote(num_cpus=0)(_Stream).remote(model, source, done, unsure_below)
+    stream = ray.remote(num_cpus=0)(_Stream).remote(tables)
     while (table := ray.get(stream.next.remote())) is not None:
         yield table
 
 
 class _Stream:
-    def __init__(self, model: Bundle, source: Source, done: Digests, unsure_below: float) -> None:
-        self._tables = _judged(model, source, done, unsure_below)
+    def __init__(self, tables: Callable[[], Iterator[pa.Table]]) -> None:
+        self._tables = tables()
 
     def next(self) -> pa.Table | None:
         """None: that was all."""
