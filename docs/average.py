@@ -21,6 +21,7 @@ import click
 import numpy as np
 
 from trainer import backend, bundle
+from trainer.cli import Pattern, Shares
 from trainer.dataset import find_examples
 
 backend.start()
@@ -42,18 +43,17 @@ NO_EPOCHS: dict[str, list[float]] = {
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path))
 @click.option("--from", "parts", multiple=True, required=True, help="BUNDLE:WEIGHT, each.")
-@click.option("--split", "shares", required=True, help="TRAIN/VALIDATION/TEST, in percent.")
-@click.option("--group-by", type=re.compile, help="As of `moodsort train`.")
+@click.option("--split", "shares", type=Shares(), required=True, help="In percent.")
+@click.option("--group-by", type=Pattern(), help="As of `moodsort train`.")
 def main(
     data: Sequence[Path],
     out: Path,
     parts: Sequence[str],
-    shares: str,
+    shares: tuple[float, float, float],
     group_by: re.Pattern[str] | None,
 ) -> None:
     """Save the mean as a bundle that judges faces."""
     bundle.require_new(out)
-    train, validation, test = (int(share) / 100 for share in shares.split("/"))
     examples = [e for source, folder in enumerate(data) for e in find_examples(folder, source)]
     training = Training(
         name=out.stem,
@@ -69,7 +69,7 @@ def main(
             workers=WORKERS,
             finder=training.finder,
         )
-        divided = split(cleaned, (train, validation, test), group_by)
+        divided = split(cleaned, shares, group_by)
         fitted = Fitted(mean_of(parts), NO_EPOCHS)
         made, extras = assess(fitted, cleaned, divided, training, workers=WORKERS, say=click.echo)
     bundle.save(out, made, extras)
