@@ -10,7 +10,7 @@ import click
 
 from daemon import pages
 from daemon import settings as configuration
-from daemon.errors import SettingsError
+from daemon.extras import extra
 
 DEFAULT_LISTEN = "127.0.0.1:8266"
 
@@ -31,14 +31,8 @@ def browse(
 
     Settings come from flags, the environment and a file as those of `run`.
     """
-    try:
+    with extra("browse", "datasette", "uvicorn"):
         from daemon.browse import serving
-    except ModuleNotFoundError as error:
-        if error.name not in ("datasette", "uvicorn"):
-            raise
-        raise SettingsError(
-            "To browse needs the extra browse: pip install -e '.[browse]'."
-        ) from None
 
     ready = pages.announcing("Browse it at", opens=opens)
     settings = configuration.load(config, os.environ, flags)

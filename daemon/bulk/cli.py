@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daemon import settings as configuration
-from daemon.errors import ServiceError
+from daemon.extras import extra
 from db.text import one_line
 
 if TYPE_CHECKING:
@@ -53,14 +53,8 @@ def bulk(
     Settings come from flags, the environment and a file as those of `run`.
     """
     settings = configuration.load(config, os.environ, flags)
-    try:
+    with extra("ray", "ray", "pyarrow"):
         from daemon.bulk import job
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] not in ("ray", "pyarrow"):
-            raise
-        raise ServiceError(
-            "It needs Ray, which is not installed: pip install 'moodsort[ray]'."
-        ) from None
     from daemon import signals
     from daemon.bulk.progress import shown
 

@@ -11,7 +11,7 @@ import click
 
 from daemon import pages
 from daemon import settings as configuration
-from daemon.errors import SettingsError
+from daemon.extras import extra
 
 DEFAULT_LISTEN = "127.0.0.1:8265"
 
@@ -43,14 +43,8 @@ def gallery(
 
     Settings come from flags, the environment and a file as those of `run`.
     """
-    try:
+    with extra("gallery", "flask", "waitress"):
         from daemon.gallery import serving
-    except ModuleNotFoundError as error:
-        if error.name not in ("flask", "waitress"):
-            raise
-        raise SettingsError(
-            "The gallery needs the extra gallery: pip install -e '.[gallery]'."
-        ) from None
     settings = configuration.load(config, os.environ, flags)
     logging.getLogger("daemon").setLevel(logging.ERROR)  # What it does is told on its pages.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # That it is busy is no trouble.

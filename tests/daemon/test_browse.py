@@ -9,8 +9,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -211,9 +209,3 @@ def test_what_cannot_be_served_is_one_line(place: Place, tmp_path: Path) -> None
         assert sentence in done.stderr
         assert done.stderr.count("\n") == 1
         assert "secret" not in done.stderr
-    program = "import sys; sys.modules['uvicorn'] = None; from daemon.cli import main; main()"
-    bare = subprocess.run(
-        [sys.executable, "-c", program, "browse"], capture_output=True, text=True, check=False
-    )
-    assert bare.returncode == os.EX_CONFIG
-    assert bare.stderr == "Error: To browse needs the extra browse: pip install -e '.[browse]'.\n"

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from daemon.cli import main
 from daemon.settings import Settings
 from tests.faces import MOODS
-from tests.helpers import Place, free_port, jpeg, moodsort, sha256
+from tests.helpers import Place, free_port, jpeg, sha256
 from trainer.bundle import Bundle
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install -e '.[dev]'")
@@ -301,16 +301,3 @@ def test_a_ray_that_is_not_there_is_told_of(archive: Path, moods: Path) -> None:
     where = f"127.0.0.1:{free_port()}"
     told = error_of(str(archive), "--to", str(moods), "--address", where)
     assert told == f"Error: The Ray at {where} cannot be reached: Connection refused.\n"
-
-
-def test_without_ray_it_says_what_to_install(archive: Path, tmp_path: Path) -> None:
-    missing = tmp_path / "missing"
-    missing.mkdir()
-    (missing / "ray.py").write_text("raise ModuleNotFoundError(name='ray')")
-    path = f"{missing}{os.pathsep}{ROOT}"
-    done = moodsort(
-        "bulk", "archive", "--to", "moods", cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}
-    )
-    assert done.returncode == 1
-    sentence = "It needs Ray, which is not installed: pip install 'moodsort[ray]'."
-    assert done.stderr == f"Error: {sentence}\n"

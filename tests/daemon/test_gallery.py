@@ -9,8 +9,6 @@ import re
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -330,14 +328,6 @@ def test_what_is_missing_is_one_line(place: Place, tmp_path: Path) -> None:
     cache = moodsort("gallery", "--database", place.database, "--cache", tmp_path / "file" / "x")
     assert cache.returncode == 1
     assert "for thumbnails cannot be made: Not a directory." in cache.stderr
-    program = "import sys; sys.modules['flask'] = None; from daemon.cli import main; main()"
-    bare = subprocess.run(
-        [sys.executable, "-c", program, "gallery"], capture_output=True, text=True, check=False
-    )
-    assert bare.returncode == os.EX_CONFIG
-    assert bare.stderr == (
-        "Error: The gallery needs the extra gallery: pip install -e '.[gallery]'.\n"
-    )
 
 
 @pytest.fixture
