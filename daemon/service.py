@@ -148,8 +148,8 @@ class _Service:
         self._follow_by_hand(settings, folders)
         self._line = self._begin(self._load(settings, folders))
         try:
-            self._reporter.ready()
             self._go_on()
+            self._reporter.ready()
             self._work(settings)
         finally:
             self._enter(status.STOPPING)
