@@ -47,8 +47,7 @@ class Graph(Runner):
 
         self.shape: tuple[int | None, ...] = tuple(model.input_shape[1:])
         self._outputs = len(model.outputs)
-        self._largest: dict[tuple[int, ...], int] = {}
-        self._rates: dict[tuple[int, ...], float] = {}
+        self._rates: dict[tuple[int, ...], dict[int, float]] = {}
         self._device = partial(tf.device, device)
         self._too_much: type[Exception] = tf.errors.ResourceExhaustedError
         # Not a lambda: TensorFlow warns of many of them, taking all for one that is traced anew.
@@ -60,15 +59,15 @@ class Graph(Runner):
     @property
     def most(self) -> int:
         """Images that it takes at once at most, as fast as it can: what `warm` found."""
-        return max(self._largest.values(), default=UNTRIED)
+        return max(map(self._largest, self._rates), default=UNTRIED)
 
     def rate(self, *shape: int) -> float:
         """Images of this shape a second, as `warm` found; 0 where there is no memory for one."""
-        return self._rates[shape]
+        return max(self._rates[shape].values(), default=0.0)
 
     def at(self, rows: NDArray[np.int64], pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """Its outputs for some rows of images that need not fit into memory, at least one."""
-        sizes = _sizes(len(rows), self._largest.get(pixels.shape[1:], UNTRIED))
+        sizes = _sizes(len(rows), self._largest(pixels.shape[1:]))
         parts = np.split(rows, np.cumsum(sizes)[:-1])
         batches = ((pixels[part], size) for part, size in zip(parts, sizes, strict=True))
         return _joined(list(self._computed(batches)))
@@ -76,18 +75,22 @@ class Graph(Runner):
     def warm(self, *shape: int) -> None:
         """Run each batch shape on images of this shape, so that none pays for it later.
 
-        That tells how fast each is. The smallest that is about as fast as any will be the largest
-        that is used; those for which the memory of the device is too small are left out.
+        That tells how fast each is; those for which the memory of the device is too small are left
+        out.
         """
         rates: dict[int, float] = {}
         with contextlib.suppress(self._too_much):
             for size in BATCH_SHAPES:
                 rates[size] = self._rate(np.zeros((size, *shape), np.uint8))
-        best = max(rates.values(), default=0.0)
-        self._rates[shape] = best
-        self._largest[shape] = next(
-            (size for size, rate in rates.items() if rate >= best / WORTH), BATCH_SHAPES[0]
-        )
+        self._rates[shape] = rates
+
+    def _largest(self, shape: tuple[int, ...]) -> int:
+        """The batch shape that is used at most: the smallest that is about as fast as any."""
+        if shape not in self._rates:
+            return UNTRIED
+        enough = self.rate(*shape) / WORTH
+        by_size = self._rates[shape].items()
+        return next((size for size, rate in by_size if rate >= enough), BATCH_SHAPES[0])
 
     def _rate(self, pixels: NDArray[np.uint8]) -> float:
         """Images a second of a batch, not counting the first times, when all is prepared."""
