@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from tests.trainer.answering import answering
 from tests.trainer.replicated import MARK
 from trainer import backend
 from trainer.graph import BATCH_SHAPES, Graph
@@ -17,7 +19,6 @@ from trainer.graph import BATCH_SHAPES, Graph
 backend.start()
 
 import keras  # noqa: E402
-import tensorflow as tf  # noqa: E402
 from keras import layers, ops  # noqa: E402
 
 
@@ -31,28 +32,22 @@ class Company(layers.Layer):
         return keras.KerasTensor((None, 1), "float32")
 
 
-class Device(layers.Layer):
+class Device:
     """As if a device were fastest with batches of 16, and had memory for so many images.
 
     `now`: a clock that goes on only while it computes.
     """
 
     def __init__(self, room: int) -> None:
-        super().__init__()
         self.room = room
         self.now = 0.0
 
-    def call(self, images: Any) -> Any:
-        return tf.ensure_shape(tf.numpy_function(self._compute, [images], tf.float32), (None, 1))
-
-    def _compute(self, images: Any) -> Any:
+    def compute(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """How many images are in the batch, of each."""
         if len(images) > self.room:
             raise MemoryError  # To TensorFlow the same as too little memory of its own.
         self.now += 0.005 if len(images) <= 16 else 0.01 * len(images) / 16
         return np.full((len(images), 1), len(images), np.float32)
-
-    def compute_output_spec(self, images: Any) -> Any:
-        return keras.KerasTensor((None, 1), "float32")
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +82,8 @@ def test_the_wanted_rows_alone_are_looked_at(graph: Graph) -> None:
 def test_a_batch_is_as_large_as_pays_and_fits(
     room: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    image, device = keras.Input((2, 2, 1), dtype="uint8"), Device(room)
-    graph = Graph(keras.Model(image, device(image)))
+    device = Device(room)
+    graph = Graph(answering(device.compute))
     monkeypatch.setattr("trainer.graph.time.perf_counter", lambda: device.now)
     graph.warm(2, 2, 1)
     assert graph.most == most
