@@ -6,7 +6,6 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -27,16 +26,15 @@ TIMED = (0.2, 0.5, 0.8)
 
 @dataclass(frozen=True)
 class Run:
-    """Images/s in the first and in the second half of what was timed, and peak memory in bytes."""
+    """When how many files were filed, in seconds, at each of TIMED; and peak memory in bytes."""
 
-    first: float
-    second: float
+    reached: Sequence[tuple[float, int]]
     peak: int
 
-    @property
-    def rate(self) -> float:
-        """Images/s of both, which are as many."""
-        return 2 / (1 / self.first + 1 / self.second)
+    def rate(self, begin: int, end: int) -> float:
+        """Images/s between two of TIMED, by their places in it."""
+        (then, before), (now, files) = self.reached[begin], self.reached[end]
+        return (files - before) / (now - then)
 
 
 def measure(photos: Sequence[Path], folder: Path) -> list[Figure]:
@@ -45,7 +43,7 @@ def measure(photos: Sequence[Path], folder: Path) -> list[Figure]:
     runs: dict[int, list[Run]] = {size: [] for size in (FEW, MORE, MANY)}
     for size in ROUNDS:
         runs[size].append(_drain(crops, size))
-    rates = {size: [run.rate for run in some] for size, some in runs.items()}
+    rates = {size: [run.rate(0, 2) for run in some] for size, some in runs.items()}
     peaks = {size: [run.peak / 1e6 for run in some] for size, some in runs.items()}
     figures = [
         figure
@@ -56,7 +54,7 @@ def measure(photos: Sequence[Path], folder: Path) -> list[Figure]:
         )
     ]
     speed, memory = (median(of[MANY]) / median(of[FEW]) for of in (rates, peaks))
-    halves = [run.second / run.first for run in runs[MANY]]
+    halves = [run.rate(1, 2) / run.rate(0, 1) for run in runs[MANY]]
     return [
         *figures,
         Figure(NAME, "images/s, most against fewest", "x", [speed], at_least=0.95),
@@ -72,11 +70,7 @@ def _drain(crops: Sequence[Path], count: int) -> Run:
         with service(there) as pid, peak_memory(pid) as peak:
             reached = [_reached(there, share * count) for share in TIMED]
             _reached(there, count)
-            first, second = (
-                (files - before) / (now - then)
-                for (then, before), (now, files) in pairwise(reached)
-            )
-            return Run(first, second, peak.bytes)
+            return Run(reached, peak.bytes)
 
 
 def _reached(there: Place, count: float) -> tuple[float, int]:
