@@ -148,8 +148,9 @@ def link(path: Path, new: Path) -> None:
 
 def rename(path: Path, new: Path) -> None:
     """As os.rename(), which replaces what has the new name."""
-    with opened(path.parent) as source, opened(new.parent) as destination:
-        os.rename(path.name, new.name, src_dir_fd=source, dst_dir_fd=destination)
+    (above, name), (above_new, new_name) = os.path.split(path), os.path.split(new)
+    with opened(above) as source, opened(above_new) as destination:
+        os.rename(name, new_name, src_dir_fd=source, dst_dir_fd=destination)
 
 
 def rename_to_free(path: Path, new: Path) -> None:
@@ -162,8 +163,9 @@ def rename_to_free(path: Path, new: Path) -> None:
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if call is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), str(new))
-    names = os.fsencode(path.name), os.fsencode(new.name)
-    with opened(path.parent) as source, opened(new.parent) as destination:
+    (above, name), (above_new, new_name) = os.path.split(path), os.path.split(new)
+    names = os.fsencode(name), os.fsencode(new_name)
+    with opened(above) as source, opened(above_new) as destination:
         if call(source, names[0], destination, names[1], RENAME_NOREPLACE):
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code), str(new))
