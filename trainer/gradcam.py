@@ -15,7 +15,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainer.networks import Tensor
+from trainer.architectures import Tensor
 
 BATCH = 16
 """Images at a time, so that memory does not grow with their number."""
