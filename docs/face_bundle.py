@@ -1,10 +1,9 @@
-"""Average the weights of face networks that began with the same ones, and calibrate the mean.
+"""Make a bundle of a face network that docs/face_training.py has trained: calibrate and assess it.
 
-python docs/average.py DATA… --out BUNDLE --from models/second:4 --from models/first:3 …
+python docs/face_bundle.py DATA… --weights faces.keras --out BUNDLE --split 85/5/10 --group-by REGEX
 
-Source: Wortsman et al. 2022, "Model soups: averaging weights of multiple fine-tuned models improves
-accuracy without increasing inference time". The data, their split and what is left out are as
-`moodsort train` has them with the same options.
+The data and options are those of docs/face_crops.py, so that what is called validation and test is
+what the network has not learnt from.
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
-import numpy as np
 
 from trainer import backend, bundle
 from trainer.cli import Pattern, Shares
 from trainer.dataset import find_examples
 
 backend.start()
+
+import keras  # noqa: E402
 
 from trainer.assessment import Training, assess  # noqa: E402
 from trainer.cleaning import clean  # noqa: E402
@@ -42,17 +41,17 @@ NO_EPOCHS: dict[str, list[float]] = {
 @click.command()
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path))
-@click.option("--from", "parts", multiple=True, required=True, help="BUNDLE:WEIGHT, each.")
+@click.option("--weights", required=True, type=click.Path(path_type=Path))
 @click.option("--split", "shares", type=Shares(), required=True, help="In percent.")
 @click.option("--group-by", type=Pattern(), help="As of `moodsort train`.")
 def main(
     data: Sequence[Path],
     out: Path,
-    parts: Sequence[str],
+    weights: Path,
     shares: tuple[float, float, float],
     group_by: re.Pattern[str] | None,
 ) -> None:
-    """Save the mean as a bundle that judges faces."""
+    """Save the network as a bundle that judges faces."""
     bundle.require_new(out)
     examples = [e for source, folder in enumerate(data) for e in find_examples(folder, source)]
     training = Training(
@@ -70,19 +69,9 @@ def main(
             finder=training.finder,
         )
         divided = split(cleaned, shares, group_by)
-        fitted = Fitted(mean_of(parts), NO_EPOCHS)
+        fitted = Fitted(keras.saving.load_model(weights, compile=False), NO_EPOCHS)
         made, extras = assess(fitted, cleaned, divided, training, workers=WORKERS, say=click.echo)
     bundle.save(out, made, extras)
-
-
-def mean_of(parts: Sequence[str]) -> Any:
-    """A model with the mean of the weights, each counting so much."""
-    named = [part.rpartition(":") for part in parts]
-    shares = np.array([float(weight) for _, _, weight in named])
-    models = [bundle.load(where).main.network.model for where, _, _ in named]
-    weights = zip(*(model.get_weights() for model in models), strict=True)
-    models[0].set_weights([np.average(each, axis=0, weights=shares) for each in weights])
-    return models[0]
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
 #
 # DATA holds fer2013/train, fer2013/public-test, portraits and seed-photos, each with the folders
 # happy/ and sad/; OUT is a new folder. It needs an installed moodsort (make install), Node 20 for the
-# avatars and, on two cores without a GPU, four hours. What was interrupted goes on if it is started
-# again.
+# avatars, and a Python with Keras 3, JAX and Optax that sees a GPU, which JAX_PYTHON names: eight
+# minutes there. Where that is another machine, take OUT/crops.npz to docs/face_training.py there and
+# put what it writes into OUT/trained. The rest takes an hour on two cores. What was interrupted goes on
+# if it is started again.
 set -eu
-[ $# -eq 2 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# -eq 2 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2; }
 here=$(cd "$(dirname "$0")/.." && pwd)
 data=$(cd "$1" && pwd)
 mkdir -p "$2"
@@ -30,24 +32,19 @@ train() {
     shift
     [ -e "models/$model" ] || "$here/.venv/bin/moodsort" train "$@" --out "models/$model" --resume
 }
-average() {
-    model=$1
-    shift
-    [ -e "models/$model" ] || "$here/.venv/bin/python" "$here/docs/average.py" "$@" --out "models/$model"
-}
 # Portraits are named PERSON_NUMBER; all of one person's go to one side of the split.
 on_faces() {
     "$@" fer2013 portraits drawn avatars --split 85/5/10 \
         --group-by '^(?!Training_|PublicTest_)(.+)_\d+'
 }
-on_faces train first --network compact --seed 1
-on_faces train second --network lite0 --seed 1
-on_faces train third --network compact --seed 1 --from models/first \
-    --teacher models/first --teacher models/second
-on_faces train fourth --network compact --seed 2 --epochs 24 --from models/third \
-    --teacher models/third --teacher models/first
-on_faces average thirds --from models/first:1 --from models/third:1 --from models/fourth:1
-on_faces train fifth --network compact --seed 13 --epochs 20 --from models/first \
-    --teacher models/thirds --teacher models/first --teacher models/third --teacher models/second
-on_faces average faces --from models/fourth:4 --from models/third:3 --from models/fifth:3
+script() {
+    name=$1
+    shift
+    "$here/.venv/bin/python" "$here/docs/$name.py" "$@"
+}
+[ -e crops.npz ] || on_faces script face_crops --out crops.npz
+[ -e trained/faces.keras ] || "${JAX_PYTHON:-python3}" "$here/docs/face_training.py" crops.npz trained
+[ -e models/student ] || on_faces script face_bundle --weights trained/faces.keras --out models/student
+on_faces train faces --network compact --seed 5 --epochs 14 --from models/student \
+    --teacher models/student
 train shipped seed-photos --network scene --seed 1 --split 60/30/10 --faces models/faces

@@ -34,7 +34,7 @@ def split(
     """
     share = dict(zip(PARTS, shares, strict=True))
     parts: dict[str, list[int]] = {name: [] for name in PARTS}
-    for members in _belonging_together(data, group_by):
+    for members in belonging_together(data, group_by):
         strictest = max((data.examples[i] for i in members), key=strictness)
         key = min(_key(data, i, group_by) for i in members)
         name = _draw({part: share[part] for part in strictest.parts}, _position(key))
@@ -65,8 +65,8 @@ def fingerprint(data: CleanData, part: NDArray[np.int64]) -> str:
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
-def _belonging_together(data: CleanData, group_by: re.Pattern[str] | None) -> Iterable[set[int]]:
-    """Sets of examples that must not be parted: near duplicates, and groups of names."""
+def belonging_together(data: CleanData, group_by: re.Pattern[str] | None) -> Iterable[set[int]]:
+    """Sets of examples that must not be parted: near duplicates, and groups of names (`split`)."""
     sets = DisjointSet(range(len(data.examples)))
     first: dict[Hashable, int] = {}
     for i, group in enumerate(data.groups.tolist()):
