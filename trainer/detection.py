@@ -6,7 +6,6 @@ and MediaPipe, whose short-range weights `detector.keras` holds.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,10 +13,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from trainer.logits import logit, probability
 from trainer.stored import StoredNetwork
+from trainer.views import Letterboxed, alike, letterboxed, shapes
 
 STRIDES = ((8, 2), (16, 6))
 """Pixels between the anchors of a grid, and how many there are at each place."""
@@ -26,12 +25,6 @@ POINTS = 8
 """What is said of each anchor: the middle of the box, its size, and six points of a face."""
 EYES = slice(0, 2)
 """Which of the six are the eyes: first the one that is left in the picture."""
-
-STEP = STRIDES[-1][0]
-"""Of the sides of a view, in pixels."""
-
-PROPORTIONS = (9 / 16, 2 / 3, 3 / 4, 1)
-"""Shorter side of a view by the longer: those of most photos, so that little is empty."""
 
 SAME_FACE = 0.3
 """Boxes that overlap by more than this share of what both cover are one face (MediaPipe)."""
@@ -86,7 +79,7 @@ class Detector:
 
     def warm(self, side: int) -> None:
         """Make the first call with views of this side as fast as the later ones."""
-        for height, width in _shapes(side):
+        for height, width in shapes(side):
             self._runner.warm(height, width, 3)
 
     def find(self, photos: Sequence[NDArray[np.uint8]], side: int, score: float) -> list[Found]:
@@ -94,34 +87,20 @@ class Detector:
 
         `side`: the longer one of the views that they are fitted into, a multiple of 16 pixels.
         """
-        views = [_letterboxed(photo, side) for photo in photos]
-        found: list[Found] = [NONE] * len(photos)
-        for shape in _shapes(side):
-            rows = [i for i, view in enumerate(views) if view.pixels.shape[:2] == shape]
-            for i, faces in zip(rows, self._in_alike([views[i] for i in rows], score), strict=True):
-                found[i] = faces
+        return self.look([letterboxed(photo, side) for photo in photos], score)
+
+    def look(self, views: Sequence[Letterboxed], score: float) -> list[Found]:
+        """The faces of the photo in each view with at least this `score`."""
+        found: list[Found] = [NONE] * len(views)
+        for rows, pixels in alike(views):
+            points, logits = joined_grids(self._runner(pixels))
+            # A logit is compared rather than a score: that saves the sigmoid of what is no face.
+            sure = logits >= logit(np.array(score))
+            anchors = _anchors(*pixels.shape[1:3])
+            for n, (i, those) in enumerate(zip(rows, sure, strict=True)):
+                faces = _decode(points[n, those], logits[n, those], anchors[those], views[i])
+                found[i] = merge([faces])
         return found
-
-    def _in_alike(self, views: Sequence[_View], score: float) -> list[Found]:
-        """The faces of photos whose views have the same shape."""
-        if not views:
-            return []
-        grids = self._runner(np.stack([view.pixels for view in views]))
-        points, logits = joined_grids(grids)
-        # A logit is compared rather than a score: that saves the sigmoid of what is no face.
-        sure = logits >= logit(np.array(score))
-        anchors = _anchors(*views[0].pixels.shape[:2])
-        return [
-            merge([_decode(points[i, rows], logits[i, rows], anchors[rows], view)])
-            for i, (rows, view) in enumerate(zip(sure, views, strict=True))
-        ]
-
-
-@cache
-def _shapes(side: int) -> tuple[tuple[int, int], ...]:
-    """Heights and widths of the views of a side, the smallest first: few, to batch the alike."""
-    shorts = [STEP * math.ceil(side * proportion / STEP) for proportion in PROPORTIONS]
-    return tuple(shape for short in shorts for shape in ((short, side), (side, short)))
 
 
 def joined_grids(
@@ -148,35 +127,11 @@ def _anchors(height: int, width: int) -> NDArray[np.float32]:
     return np.concatenate(grids)
 
 
-@dataclass(frozen=True)
-class _View:
-    """A photo in the middle of a black rectangle, uint8 (h, w, 3).
-
-    `corner`: x and y in it of the photo's upper left corner. `scale`: from photo to view.
-    """
-
-    pixels: NDArray[np.uint8]
-    corner: NDArray[np.float32]
-    scale: float
-
-
-def _letterboxed(photo: NDArray[np.uint8], side: int) -> _View:
-    height, width = photo.shape[:2]
-    scale = side / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
-    shape = next(s for s in _shapes(side) if s[0] >= size[1] and s[1] >= size[0])
-    left, top = (shape[1] - size[0]) // 2, (shape[0] - size[1]) // 2
-    pixels = np.zeros((*shape, 3), np.uint8)
-    pixels[top : top + size[1], left : left + size[0]] = np.asarray(small)
-    return _View(pixels, np.array([left, top], np.float32), scale)
-
-
 def _decode(
     points: NDArray[np.float32],
     logits: NDArray[np.float32],
     anchors: NDArray[np.float32],
-    view: _View,
+    view: Letterboxed,
 ) -> Found:
     """What the network says of m anchors (m, 2): middle, size and keypoints (m, 8, 2) in a view."""
     middles = points[:, 0] + anchors
@@ -196,7 +151,7 @@ def merge(views: Sequence[Found]) -> Found:
     if len(scores) < 2:  # as in most views
         return Found(boxes, eyes, scores)
     left = np.ones(len(scores), bool)
-    same = _overlaps(boxes) > SAME_FACE
+    same = (overlaps(boxes, boxes) > SAME_FACE) | np.eye(len(boxes), dtype=bool)
     faces: list[Found] = []
     for surest in np.argsort(-scores, kind="stable"):
         if left[surest]:
@@ -218,12 +173,11 @@ def _joined(
     )
 
 
-def _overlaps(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Intersection over union of each box (n, 4) with each: (n, n), 1 with itself."""
-    corners = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    opposite = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+def overlaps(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Intersection over union of each of n boxes (n, 4) with each of m others (m, 4): (n, m)."""
+    corners = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    opposite = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
     shared = np.clip(opposite - corners, 0, None).prod(axis=2)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    overlaps: NDArray[np.float32] = shared / (areas[:, None] + areas[None] - shared + 1e-9)
-    np.fill_diagonal(overlaps, 1)
-    return overlaps
+    areas, of_others = ((some[:, 2:] - some[:, :2]).prod(axis=1) for some in (boxes, others))
+    both: NDArray[np.float32] = shared / (areas[:, None] + of_others[None] - shared + 1e-9)
+    return both
