@@ -43,6 +43,6 @@ class FaceLimits:
     """
 
     enabled: bool = True
-    smallest: int = 24
+    smallest: int = 20
     score: float = 0.6
     most: int = 50
