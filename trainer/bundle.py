@@ -29,6 +29,7 @@ from trainer.fusion import Fusion
 from trainer.image import DecodedImage, InputSpec, View
 from trainer.judging import FaceJudge, Judged, Predictor
 from trainer.logits import probability
+from trainer.spotting import Spotter
 from trainer.stored import StoredNetwork, file_names
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ DETECTOR_FILE = "detector.keras"
 MODEL_FILES = tuple(
     name for file in (MODEL_FILE, FACES_FILE, DETECTOR_FILE) for name in file_names(file)
 )
+SPOTTER_FILE = "spotter.keras"
+"""No part of a bundle: it comes with moodsort and serves all that judge faces."""
 INFO_FILE = "bundle.json"
 EXTRAS = ("report.html", "curves.png", "confusion.png")
 """Files for people, which need not be there."""
@@ -336,7 +339,7 @@ def load(where: str, limits: FaceLimits = FaceLimits()) -> Bundle:
     return Bundle(
         info,
         sha256,
-        faces=FaceJudge(FaceFinder(detector, limits), stages[info.faces.file])
+        faces=FaceJudge(FaceFinder(detector, limits, spotter()), stages[info.faces.file])
         if detector and info.faces
         else None,
         whole=stages[info.whole.file] if info.whole else None,
@@ -496,3 +499,9 @@ def face_finder(limits: FaceLimits = FaceLimits()) -> FaceFinder:
     """What finds the faces that networks learn from; it comes with moodsort."""
     with _folder(SHIPPED) as folder:
         return FaceFinder(Detector(_stored(folder, DETECTOR_FILE)), limits)
+
+
+def spotter() -> Spotter:
+    """What says where tiny faces may be; it comes with moodsort."""
+    with _folder(SHIPPED) as folder:
+        return Spotter(_stored(folder, SPOTTER_FILE))

@@ -5,17 +5,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from tests.helpers import encoded
-from tests.trainer.people import Place, assert_found, drawn, faces_of, people
+from tests.trainer.people import Place, assert_found, drawn, faces_of, noise, people
 from tests.trainer.small import seen
+from trainer import bundle
 from trainer.crops import FRAME, crops
 from trainer.detection import Detector, Found
 from trainer.faces import FaceLimits
 from trainer.finding import COVERED, SUSPECTED, FaceFinder, Sight, largest_faces
 from trainer.image import DecodedImage, InputSpec, View, decode, larger_photo, stretched
+from trainer.views import Letterboxed
 
 SPEC = InputSpec(48, 48, 1)
 VIEW = View(SPEC, FaceFinder.photo_side)
@@ -28,10 +29,10 @@ class Watched(Detector):
         self._detector = detector
         self.looks: list[tuple[int, int]] = []
 
-    def find(self, photos: Sequence[NDArray[np.uint8]], side: int, score: float) -> list[Found]:
-        if photos:
-            self.looks.append((side, len(photos)))
-        return self._detector.find(photos, side, score)
+    def look(self, views: Sequence[Letterboxed], score: float) -> list[Found]:
+        if views:
+            self.looks.append((max(views[0].pixels.shape), len(views)))
+        return self._detector.look(views, score)
 
 
 @pytest.fixture
@@ -40,7 +41,8 @@ def watched(detector: Detector) -> Watched:
 
 
 def find(detector: Detector, *images: DecodedImage, **limits: float) -> list[Sight]:
-    return FaceFinder(detector, FaceLimits(**limits)).find(images)  # type: ignore[arg-type]
+    finder = FaceFinder(detector, FaceLimits(**limits), bundle.spotter())  # type: ignore[arg-type]
+    return finder.find(images)
 
 
 def in_the_original(sight: Sight) -> Found:
@@ -63,6 +65,10 @@ EIGHT = rows_of(8, 4, (190, 250), 60)
 
 CROWD = rows_of(24, 6, (260, 290), 120)
 """In 1600 x 1200 pixels."""
+
+
+TINY = rows_of(30, 6, (195, 170), 48)
+"""In 1200 x 900 pixels, with heads of 33."""
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +144,7 @@ def test_hints_beside_a_sure_face_are_not_enough(watched: Watched) -> None:
 
 def test_a_crowd_is_looked_at_in_a_larger_photo(watched: Watched, crowd: DecodedImage) -> None:
     [sight] = find(watched, crowd)
-    assert watched.looks == [(128, 1), (256, 1), (512, 1), (512, 4)]
+    assert [side for side, _ in watched.looks] == [128, 256, 512, 96]
     larger = larger_photo(crowd, 1024)
     assert larger is not None
     assert np.array_equal(sight.photo, larger)
@@ -152,7 +158,6 @@ def test_a_crowd_whose_photo_cannot_be_had_larger_is_looked_at_as_it_is(
     watched: Watched, crowd: DecodedImage
 ) -> None:
     [sight] = find(watched, replace(crowd, encoded=None))
-    assert watched.looks[-1] == (512, 4)
     assert np.array_equal(sight.photo, crowd.photo)  # type: ignore[arg-type]
     assert sight.scale == 1600 / FaceFinder.photo_side
     assert_found(in_the_original(sight), *CROWD)
@@ -180,6 +185,62 @@ def test_a_crowd_in_a_turned_file_is_found_upright(detector: Detector) -> None:
     [sight] = find(detector, decode(encoded(stored, "JPEG", exif=exif, quality=92), VIEW))
     assert sight.photo.shape == (1200, 1600, 3)
     assert_found(in_the_original(sight), *CROWD)
+
+
+@pytest.mark.parametrize("size", [(1200, 900), (900, 1200)])
+@pytest.mark.parametrize("step", [1.0, 0.5])
+def test_tiny_faces_in_a_crowd_are_found(
+    watched: Watched, size: tuple[int, int], step: float
+) -> None:
+    across = (size[0] - 70) // 5, (size[1] - 70) // 4
+    places = [
+        (round(20 + n % 6 * across[0] * step), round(20 + n // 6 * across[1] * step), 48)
+        for n in range(30)
+    ]
+    [sight] = find(watched, seen(people(size, *places), VIEW, "JPEG"))
+    assert max(sight.photo.shape) == max(size)
+    assert_found(in_the_original(sight), *places)
+    assert in_the_original(sight).sides.max() < 45
+    assert [side for side, _ in watched.looks[-2:]] == [96, 96]
+
+
+def test_nearly_all_faces_of_24_pixels_are_found(detector: Detector) -> None:
+    places = [(x, y, 36) for x, y, _ in TINY]
+    [sight] = find(detector, seen(people((1200, 900), *places), VIEW, "JPEG"))
+    found = in_the_original(sight)
+    assert 27 <= len(found) <= 30
+    assert 23 < np.median(found.sides) < 26
+    for x, y in (found.boxes[:, :2] + found.boxes[:, 2:]) / 2:
+        assert any(left < x < left + 36 and top < y < top + 36 for left, top, _ in places)
+
+
+def test_tiny_faces_are_found_beside_a_larger_one(detector: Detector) -> None:
+    places = [(820, 20, 300), *((20 + n % 6 * 120, 20 + n // 6 * 170, 48) for n in range(30))]
+    [sight] = find(detector, seen(people((1200, 900), *places), VIEW, "JPEG"))
+    assert_found(in_the_original(sight), *places)
+
+
+def test_few_tiny_faces_are_no_crowd(watched: Watched) -> None:
+    [sight] = find(watched, seen(people((1200, 900), *TINY[:5]), VIEW, "JPEG"))
+    assert len(sight.faces) == 0
+    assert watched.looks == [(128, 1), (256, 1)]
+
+
+def test_what_only_looks_like_a_crowd_is_looked_at_in_a_sample(watched: Watched) -> None:
+    [sight] = find(watched, seen(Image.fromarray(noise(225, 300, 3)).resize((1200, 900)), VIEW))
+    assert len(sight.faces) == 0
+    assert watched.looks == [(128, 1), (256, 1), (96, 6)]
+
+
+def test_in_an_image_that_is_too_small_for_it_nobody_looks_for_a_crowd(watched: Watched) -> None:
+    find(watched, seen(people((1200, 900), *TINY).resize((600, 450)), VIEW))
+    assert all(side > 96 for side, _ in watched.looks)
+
+
+def test_who_says_so_does_not_look_for_tiny_faces(detector: Detector) -> None:
+    image = seen(people((1200, 900), *TINY), VIEW, "JPEG")
+    [sight] = FaceFinder(detector, FaceLimits()).find([image])
+    assert len(sight.faces) == 0
 
 
 def test_a_face_that_fills_the_image_counts_without_being_sure(detector: Detector) -> None:
@@ -217,7 +278,7 @@ def test_company_in_the_batch_changes_nothing(
 ) -> None:
     images = [crowd, scene, portrait, eight, four, portrait, scene, crowd]
     together = find(watched, *images)
-    assert watched.looks == [(128, 8), (256, 6), (512, 3), (512, 4), (512, 4)]
+    assert watched.looks[:3] == [(128, 8), (256, 6), (512, 3)]
     assert [len(sight.faces) for sight in together] == [24, 0, 1, 8, 4, 1, 0, 24]
     for image, sight in zip(images, together, strict=True):
         [alone] = find(watched, image)
@@ -241,12 +302,16 @@ def test_the_largest_face_comes_first_and_so_many_count(
 def test_the_smallest_face_is_measured_in_the_original(
     detector: Detector, crowd: DecodedImage
 ) -> None:
-    sides = in_the_original(find(detector, crowd)[0]).sides
+    def found(**limits: int) -> Found:
+        [sight] = FaceFinder(detector, FaceLimits(**limits)).find([crowd])  # type: ignore[arg-type]
+        return in_the_original(sight)
+
+    sides = found().sides
     limit = int(np.median(sides))
     assert 60 < limit < 100
-    [larger] = find(detector, crowd, smallest=limit)
-    assert in_the_original(larger).sides.tolist() == sides[sides >= limit].tolist()
-    assert 0 < len(larger.faces) < 24
+    larger = found(smallest=limit)
+    assert larger.sides.tolist() == sides[sides >= limit].tolist()
+    assert 0 < len(larger) < 24
 
 
 def test_who_wants_no_faces_does_not_look_for_any(watched: Watched, four: DecodedImage) -> None:

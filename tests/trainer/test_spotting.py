@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.trainer.people import people
+from trainer import backend, bundle
+from trainer.graph import Graph
+from trainer.lite import Lite
+from trainer.spotting import Spots, Spotter
+from trainer.views import Letterboxed, letterboxed
+
+backend.start()
+
+PLACES = [(60 + n % 6 * 190, 60 + n // 6 * 150, 48) for n in range(30)]
+"""In 1200 x 900 pixels."""
+
+
+@pytest.fixture(scope="module")
+def spotter() -> Spotter:
+    return bundle.spotter()
+
+
+def view(side: int, *places: tuple[int, int, int]) -> Letterboxed:
+    return letterboxed(np.asarray(people((1200, 900), *places)), side)
+
+
+def near(spots: Spots, place: tuple[int, int, int]) -> np.ndarray:
+    x, y, side = place
+    middle = np.array([x + 0.5 * side, y + 0.58 * side])
+    return np.abs(spots.places - middle).max(axis=1) < side / 4
+
+
+@pytest.mark.parametrize("count", [0, 1, 12, 30])
+def test_there_is_a_spot_where_a_tiny_face_is(spotter: Spotter, count: int) -> None:
+    [spots] = spotter.find([view(512, *PLACES[:count])], 0.0)
+    assert len(spots) == count
+    assert all(near(spots, place).sum() == 1 for place in PLACES[:count])
+    assert (np.diff(spots.logits) <= 0).all()
+
+
+def test_a_smaller_view_tells_a_crowd_from_none(spotter: Spotter) -> None:
+    counts = spotter.count([view(256, *PLACES[:n]) for n in (0, 8, 30)])
+    assert counts == sorted(counts)
+    assert counts[0] < 1
+    assert counts[1] < 16 < counts[2]
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        np.zeros((1, 1, 3), np.uint8),
+        np.full((1, 2000, 3), 255, np.uint8),
+        np.asarray(Image.linear_gradient("L").convert("RGB")),
+        np.asarray(people((640, 480))),
+    ],
+    ids=["pixel", "thread", "gradient", "flat"],
+)
+def test_where_there_is_nothing_there_is_no_crowd(spotter: Spotter, empty: np.ndarray) -> None:
+    [spots] = spotter.find([letterboxed(empty, 512)], 0.0)
+    assert len(spots) < 12
+
+
+def test_what_is_seen_does_not_depend_on_the_company(spotter: Spotter) -> None:
+    tall = letterboxed(np.asarray(people((600, 1200), *PLACES[:2])), 512)
+    views = [view(512, *PLACES), tall, view(512), view(512, *PLACES[:9])]
+    together = spotter.find(views, 0.0)
+    assert [len(spots) for spots in together] == [30, 2, 0, 9]
+    for one, spots in zip(views, together, strict=True):
+        [alone] = spotter.find([one], 0.0)
+        np.testing.assert_allclose(alone.places, spots.places, atol=0.1)
+        np.testing.assert_allclose(alone.logits, spots.logits, atol=0.01)
+    assert spotter.find([], 0.0) == spotter.count([]) == []
+
+
+def test_both_networks_say_the_same(spotter: Spotter) -> None:
+    pixels = view(512, *PLACES).pixels[None]
+    network = spotter.network
+    [keras], [lite] = Graph(network.model)(pixels), Lite(network.lite)(pixels)
+    np.testing.assert_allclose(keras, lite, atol=0.05)
