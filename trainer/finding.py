@@ -47,6 +47,13 @@ LARGER = 1024
 AROUND, CLOSE = 1 / 16, 96
 """Sides of what is looked at around a spot: in the longer one of the photo, and in pixels."""
 
+FULL, MARGIN = 0.4, 0.2
+"""In sides of the photo, the longer: a face that may fill it, so that a detector is not sure of it
+for want of what is around a face, and how much black around the photo makes up for that.
+
+Measured: of 1,549 portraits, cut tightly, the detector is not sure of 100, and of 2 with this.
+"""
+
 SUSPECTED = 0.5
 """The detector's score, in that from which a face counts, from which it may: as a hint at more, or
 because it is all that the photo shows, with nothing around it by which it might be told.
@@ -160,6 +167,7 @@ class FaceFinder:
             return sights
         first, second, third = VIEWS
         self._look(sights, first, lambda sight: True)
+        self._look_with_margin(sights, first)
         views = self._look(sights, second, self._may_have_more)
         self._look(sights, third, self._hinting_at_more)
         for i, spots in self._crowds(sights, views).items():
@@ -178,6 +186,14 @@ class FaceFinder:
         for i, faces in zip(rows, found, strict=True):
             sights[i] = replace(sights[i], faces=merge([sights[i].faces, faces]))
         return views
+
+    def _look_with_margin(self, sights: list[Sight], side: int) -> None:
+        """Look again where a face may fill the photo."""
+        rows = [i for i, sight in enumerate(sights) if self._may_be_full(sight)]
+        parts = [_with_margin(sights[i].photo) for i in rows]
+        found = self._detector.find([photo for photo, _ in parts], side, self._least)
+        for i, faces, (_, corner) in zip(rows, found, parts, strict=True):
+            sights[i] = replace(sights[i], faces=merge([sights[i].faces, faces.moved(corner)]))
 
     def _crowds(
         self, sights: Sequence[Sight], views: Mapping[int, Letterboxed]
@@ -221,6 +237,9 @@ class FaceFinder:
         found = self._detector.find([part for part, _ in parts], CLOSE, self._least)
         return [some.moved(corner) for some, (_, corner) in zip(found, parts, strict=True)]
 
+    def _may_be_full(self, sight: Sight) -> bool:
+        return bool((sight.sides >= FULL).any() and not self._sure(sight).any())
+
     def _may_have_more(self, sight: Sight) -> bool:
         enough = ALONE if len(sight.faces) == 1 else LARGE
         return not (self._sure(sight) & (sight.sides >= enough)).any()
@@ -255,6 +274,12 @@ def _sight(image: DecodedImage) -> Sight:
     """No faces yet."""
     assert image.photo is not None  # Whoever looks for faces decodes for that.
     return Sight(image.photo, _scale(image, image.photo))
+
+
+def _with_margin(photo: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """A photo in the middle of a black one, and where in the photo the corner of that is."""
+    margin = round(MARGIN * max(photo.shape[:2]))
+    return np.pad(photo, ((margin, margin), (margin, margin), (0, 0))), (-margin, -margin)
 
 
 def _enlarged(image: DecodedImage, sight: Sight, side: int) -> Sight:

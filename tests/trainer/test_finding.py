@@ -254,6 +254,22 @@ def test_a_face_that_fills_the_image_counts_without_being_sure(detector: Detecto
         assert found == [1, 0]
 
 
+@pytest.mark.parametrize("seed", [3, 4, 8])
+def test_a_face_with_nothing_around_it_is_looked_at_with_a_margin(
+    watched: Watched, detector: Detector, seed: int
+) -> None:
+    image = seen(drawn(seed, 400).crop((72, 92, 328, 348)), VIEW)
+    assert image.photo is not None
+    [unsure] = detector.find([image.photo], 128, 0.3)
+    assert unsure.scores.max() < 0.6
+    [sight] = find(watched, image)
+    assert watched.looks == [(128, 1), (128, 1)]
+    [score], [side] = sight.faces.scores, sight.sides
+    assert score >= 0.6
+    assert 0.85 < side < 1.2
+    assert sight.is_crop
+
+
 def test_a_face_that_is_not_sure_does_not_count_beside_one_that_is(detector: Detector) -> None:
     picture = drawn(3, 500).crop((50, 50, 450, 450))
     picture.paste(drawn(4, 100), (300, 0))
