@@ -211,7 +211,7 @@ def test_what_was_used_is_listed_with_what_people_say(place: Place) -> None:
     assert told == [
         ("m", 1, 0, None, False),
         ("n", 1, 0, None, False),
-        ("shipped4", 1, 1, 0.0, True),
+        ("shipped5", 1, 1, 0.0, True),
     ]
     assert set(rows[-1]["metrics"]) == {"validation", "test"}
     shown = CliRunner().invoke(main, asked).stdout.splitlines()
