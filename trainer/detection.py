@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.logits import logit, probability
-from trainer.stored import StoredNetwork
-from trainer.views import Letterboxed, alike, letterboxed, shapes
+from trainer.looking import Looker
+from trainer.views import Letterboxed, alike, letterboxed
 
 STRIDES = ((8, 2), (16, 6))
 """Pixels between the anchors of a grid, and how many there are at each place."""
@@ -70,17 +70,8 @@ class Found:
 NONE = Found(np.empty((0, 4), np.float32), np.empty((0, 2, 2), np.float32), np.empty(0, np.float32))
 
 
-class Detector:
+class Detector(Looker):
     """A BlazeFace model, ready to find faces."""
-
-    def __init__(self, network: StoredNetwork) -> None:
-        self.network = network
-        self._runner = network.runner
-
-    def warm(self, side: int) -> None:
-        """Make the first call with views of this side as fast as the later ones."""
-        for height, width in shapes(side):
-            self._runner.warm(height, width, 3)
 
     def find(self, photos: Sequence[NDArray[np.uint8]], side: int, score: float) -> list[Found]:
         """The faces of each photo, uint8 (height, width, 3), with at least this `score`.

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.logits import probability
-from trainer.stored import StoredNetwork
-from trainer.views import Letterboxed, alike, shapes
+from trainer.looking import Looker
+from trainer.views import Letterboxed, alike
 
 STRIDE = 8
 """Pixels of a view between two places of which the network says something."""
@@ -42,17 +42,8 @@ class Spots:
         return Spots(self.places * np.float32(factor), self.logits)
 
 
-class Spotter:
+class Spotter(Looker):
     """A network that gives the logit of a small face at each place of a view."""
-
-    def __init__(self, network: StoredNetwork) -> None:
-        self.network = network
-        self._runner = network.runner
-
-    def warm(self, side: int) -> None:
-        """Make the first call with views of this side as fast as the later ones."""
-        for height, width in shapes(side):
-            self._runner.warm(height, width, 3)
 
     def count(self, views: Sequence[Letterboxed]) -> list[float]:
         """About how many small faces there are in each, if many: the sum of the probabilities."""
