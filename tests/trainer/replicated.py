@@ -1,11 +1,15 @@
-"""A network on two processors that TensorFlow takes for two devices; prints what it did, as JSON.
+"""A network on two processors that TensorFlow takes for two devices; writes what it did, as JSON.
 
-python -m tests.trainer.replicated
+python -m tests.trainer.replicated FILE
+
+Not to standard output, where TensorFlow tells of places, at times amid what others print.
 """
 
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import click
 import numpy as np
@@ -53,7 +57,7 @@ def main() -> None:
     both.warm(*SHAPE)
     half = stored.in_half(devices, "mixed_bfloat16")
     half.warm(*SHAPE)
-    click.echo(
+    Path(sys.argv[1]).write_text(
         json.dumps(
             {
                 "both": answers,
