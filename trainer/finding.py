@@ -214,7 +214,7 @@ class FaceFinder:
         crowds: dict[int, Spots] = {}
         for i, spots in zip(rows, found, strict=True):
             known = sights[i].faces.boxes[self._sure(sights[i]) & sights[i].small]
-            new = spots[~_inside(spots.places, known)]
+            new = spots[~_inside(spots.places, known).any(axis=1)]
             if len(known) + np.sum(new.logits >= LIKELY) >= CROWD:
                 crowds[i] = new
         return crowds
@@ -304,17 +304,15 @@ def _surroundings(
 
 def _told_twice(faces: Found, spot: Spots) -> Found:
     """With the scores that both networks give to those at the spot: the logits are added."""
-    corners, opposite = faces.boxes[:, :2], faces.boxes[:, 2:]
-    at_spot = ((spot.places >= corners) & (spot.places <= opposite)).all(axis=1)
+    [at_spot] = _inside(spot.places, faces.boxes)
     logits = logit(faces.scores) + at_spot * np.clip(spot.logits, 0, SUPPORT)
     return replace(faces, scores=probability(logits))
 
 
 def _inside(places: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which of the places are in any of the boxes."""
+    """Which of n places (n, 2) is in which of m boxes (m, 4): (n, m)."""
     after, before = places[:, None] >= boxes[:, :2], places[:, None] <= boxes[:, 2:]
-    inside: NDArray[np.bool_] = np.all(after & before, axis=2)
-    return np.asarray(np.any(inside, axis=1))
+    return np.asarray((after & before).all(axis=2))
 
 
 def _scale(image: DecodedImage, photo: NDArray[np.uint8]) -> float:
