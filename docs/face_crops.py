@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -34,11 +35,19 @@ FOLDS = 4
 WORKERS = 2
 
 
-@click.command()
-@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path))
-@click.option("--split", "shares", type=Shares(), required=True, help="In percent.")
-@click.option("--group-by", type=Pattern(), help="As of `moodsort train`.")
+def command(function: Callable[..., None]) -> click.Command:
+    """A command that takes data, how they are split, and where what it makes is to be."""
+    for parameter in (
+        click.option("--group-by", type=Pattern(), help="As of `moodsort train`."),
+        click.option("--split", "shares", type=Shares(), required=True, help="In percent."),
+        click.option("--out", required=True, type=click.Path(path_type=Path)),
+        click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path)),
+    ):
+        function = parameter(function)
+    return click.command()(function)
+
+
+@command
 def main(
     data: Sequence[Path],
     out: Path,
@@ -46,14 +55,9 @@ def main(
     group_by: re.Pattern[str] | None,
 ) -> None:
     """Write the largest face of each image, as the network sees it."""
-    examples = [e for source, folder in enumerate(data) for e in find_examples(folder, source)]
-    spec, finder = network(NETWORK).input, bundle.face_finder()
-    with tempfile.TemporaryDirectory() as temporary:
-        cleaned = clean(
-            examples, spec, Path(temporary) / "pixels.npy", workers=WORKERS, finder=finder
-        )
+    with divided(data, shares, group_by) as (cleaned, rows_of):
         parts = np.full(len(cleaned.labels), -1)
-        for name, rows in split(cleaned, shares, group_by).items():
+        for name, rows in rows_of.items():
             parts[rows] = PARTS.index(name)
         np.savez_compressed(
             out,
@@ -65,6 +69,19 @@ def main(
             names=[str(example.path) for example in cleaned.examples],
         )
     click.echo(f"{len(parts)} faces in {out}")
+
+
+@contextmanager
+def divided(
+    data: Sequence[Path], shares: tuple[float, float, float], group_by: re.Pattern[str] | None
+) -> Iterator[tuple[CleanData, dict[str, NDArray[np.int64]]]]:
+    """The faces of folders of data, as `compact` sees them, and which are in which of PARTS."""
+    examples = [e for source, folder in enumerate(data) for e in find_examples(folder, source)]
+    spec, finder = network(NETWORK).input, bundle.face_finder()
+    with tempfile.TemporaryDirectory() as temporary:
+        store = Path(temporary) / "pixels.npy"
+        cleaned = clean(examples, spec, store, workers=WORKERS, finder=finder)
+        yield cleaned, split(cleaned, shares, group_by)
 
 
 def sources(data: CleanData) -> NDArray[np.int64]:
