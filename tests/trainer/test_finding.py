@@ -144,7 +144,7 @@ def test_hints_beside_a_sure_face_are_not_enough(watched: Watched) -> None:
 
 def test_a_crowd_is_looked_at_in_a_larger_photo(watched: Watched, crowd: DecodedImage) -> None:
     [sight] = find(watched, crowd)
-    assert [side for side, _ in watched.looks] == [128, 256, 512, 96]
+    assert watched.looks == [(128, 1), (256, 1), (512, 1), (96, 5)]
     larger = larger_photo(crowd, 1024)
     assert larger is not None
     assert np.array_equal(sight.photo, larger)
@@ -158,6 +158,7 @@ def test_a_crowd_whose_photo_cannot_be_had_larger_is_looked_at_as_it_is(
     watched: Watched, crowd: DecodedImage
 ) -> None:
     [sight] = find(watched, replace(crowd, encoded=None))
+    assert watched.looks[-1] == (96, 5)
     assert np.array_equal(sight.photo, crowd.photo)  # type: ignore[arg-type]
     assert sight.scale == 1600 / FaceFinder.photo_side
     assert_found(in_the_original(sight), *CROWD)
@@ -294,7 +295,7 @@ def test_company_in_the_batch_changes_nothing(
 ) -> None:
     images = [crowd, scene, portrait, eight, four, portrait, scene, crowd]
     together = find(watched, *images)
-    assert watched.looks[:3] == [(128, 8), (256, 6), (512, 3)]
+    assert watched.looks == [(128, 8), (256, 6), (512, 3), (96, 5), (96, 5)]
     assert [len(sight.faces) for sight in together] == [24, 0, 1, 8, 4, 1, 0, 24]
     for image, sight in zip(images, together, strict=True):
         [alone] = find(watched, image)
