@@ -24,11 +24,12 @@ from trainer.dataset import CLASSES
 from trainer.detection import Detector
 from trainer.errors import BundleError
 from trainer.faces import FaceLimits, JudgedFace
-from trainer.finding import FaceFinder, largest_faces
+from trainer.finding import FaceFinder
 from trainer.fusion import Fusion
 from trainer.image import DecodedImage, InputSpec, View
 from trainer.judging import FaceJudge, Judged, Predictor
 from trainer.logits import probability
+from trainer.sight import largest_faces
 from trainer.spotting import Spotter
 from trainer.stored import StoredNetwork, file_names
 

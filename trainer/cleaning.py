@@ -18,8 +18,9 @@ from scipy.cluster.hierarchy import DisjointSet
 
 from trainer.dataset import BATCH, CLASSES, Example, read_all, strictness
 from trainer.errors import DataError, ImageError, TrainerError
-from trainer.finding import FaceFinder, largest_faces
+from trainer.finding import FaceFinder
 from trainer.image import DecodedImage, InputSpec, View
+from trainer.sight import largest_faces
 
 SMALLEST_SIDE = 16
 """Pixels; on less nobody sees a face."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.crops import FRAME, crops
-from trainer.detection import NONE, Detector, Found, merge
+from trainer.detection import Detector, Found, merge
 from trainer.faces import FaceLimits
-from trainer.image import DecodedImage, InputSpec, larger_photo, stretched
+from trainer.image import DecodedImage
 from trainer.logits import logit, probability
+from trainer.sight import Sight
 from trainer.spotting import Spots, Spotter
 from trainer.stored import StoredNetwork
 from trainer.views import Letterboxed, letterboxed
@@ -62,70 +62,6 @@ Measured: at a score of 0.6 it finds a face in 75 % of crops of FER2013 and 93 %
 with this in 94 % and all.
 """
 
-COVERED, SQUARE = 0.5, 1.3
-"""Share of a photo that the crop of its only face would be, from which it is one already, if its
-sides differ by no more than this factor.
-
-To turn and cut it again would cost sharpness, and there is no scene around the face to speak of.
-"""
-
-LARGEST_CROP = 96
-"""Most pixels of a side of an image that is taken for the crop of a face, as it is.
-
-In so small an image a detector may find nothing, and there is no scene to speak of.
-"""
-
-
-@dataclass(frozen=True)
-class Sight:
-    """A photo, uint8 (h, w, 3), and faces in it.
-
-    `scale`: pixels of the whole upright image for one of the photo.
-    """
-
-    photo: NDArray[np.uint8]
-    scale: float
-    faces: Found = NONE
-
-    @property
-    def is_small(self) -> bool:
-        """Whether the image is too small to be more than the crop of a face."""
-        return bool(max(self.photo.shape[:2]) * self.scale <= LARGEST_CROP)
-
-    @property
-    def sides(self) -> NDArray[np.float32]:
-        """Those of the faces, in sides of the photo, the longer; float32 (n,)."""
-        return np.asarray(self.faces.sides / max(self.photo.shape[:2]), np.float32)
-
-    @property
-    def small(self) -> NDArray[np.bool_]:
-        """Which of the faces are SMALL."""
-        return np.asarray(self.sides < SMALL)
-
-    @property
-    def covered(self) -> NDArray[np.float64]:
-        """The share of the photo that the crop of each face is, float64 (n,)."""
-        return np.asarray((FRAME * self.faces.sides) ** 2 / np.prod(self.photo.shape[:2]))
-
-    @property
-    def is_crop(self) -> bool:
-        """Whether it shows nothing but one face."""
-        if self.is_small:
-            return True
-        short, long = sorted(self.photo.shape[:2])
-        return len(self.faces) == 1 and self.covered[0] > COVERED and long <= SQUARE * short
-
-    @property
-    def rest(self) -> float:
-        """The share of the photo that crops of the faces leave, [0, 1]; 0 if it is one itself."""
-        return 0.0 if self.is_crop else max(0.0, 1 - float(self.covered.sum()))
-
-    def crops(self, spec: InputSpec) -> NDArray[np.uint8]:
-        """The faces by themselves, uint8 (n, *spec.shape); the photo, where it is one already."""
-        if self.is_crop:
-            return stretched(self.photo, spec)[None]
-        return crops(self.photo, self.faces, spec)
-
 
 class FaceFinder:
     """Finds the faces of photos that count."""
@@ -162,7 +98,7 @@ class FaceFinder:
 
     def find(self, images: Sequence[DecodedImage]) -> list[Sight]:
         """What is seen of each: the faces that count, the largest first."""
-        sights = [_sight(image) for image in images]
+        sights = [Sight.of(image) for image in images]
         if not self.enabled:
             return sights
         first, second, third = VIEWS
@@ -171,7 +107,7 @@ class FaceFinder:
         views = self._look(sights, second, self._may_have_more)
         self._look(sights, third, self._hinting_at_more)
         for i, spots in self._crowds(sights, views).items():
-            larger = _enlarged(images[i], sights[i], LARGER)
+            larger = sights[i].enlarged(images[i], LARGER)
             likeliest = spots[:MOST_SPOTS].scaled(sights[i].scale / larger.scale)
             sights[i] = self._with_tiny(larger, likeliest)
         return [self._counting(sight) for sight in sights]
@@ -213,7 +149,7 @@ class FaceFinder:
         found = self._spotter.find(thirds, POSSIBLE)
         crowds: dict[int, Spots] = {}
         for i, spots in zip(rows, found, strict=True):
-            known = sights[i].faces.boxes[self._sure(sights[i]) & sights[i].small]
+            known = sights[i].faces.boxes[self._sure(sights[i]) & (sights[i].sides < SMALL)]
             new = spots[~_inside(spots.places, known).any(axis=1)]
             if len(known) + np.sum(new.logits >= LIKELY) >= CROWD:
                 crowds[i] = new
@@ -245,12 +181,12 @@ class FaceFinder:
         return not (self._sure(sight) & (sight.sides >= enough)).any()
 
     def _may_have_tiny(self, sight: Sight) -> bool:
-        smallest = self._limits.smallest / sight.scale / max(sight.photo.shape[:2])
+        smallest = self._limits.smallest / sight.scale / sight.side
         return bool(smallest * VIEWS[1] < TINY)
 
     def _hinting_at_more(self, sight: Sight) -> bool:
         enough = GROUP if self._sure(sight).any() else HINTS
-        return bool(sight.small.sum() >= enough)
+        return bool((sight.sides < SMALL).sum() >= enough)
 
     def _sure(self, sight: Sight) -> NDArray[np.bool_]:
         return np.asarray(sight.faces.scores >= self._limits.score)
@@ -270,25 +206,10 @@ def _one_by_one(sight: Sight) -> list[Sight]:
     return [replace(sight, faces=sight.faces[[i]]) for i in range(len(sight.faces))]
 
 
-def _sight(image: DecodedImage) -> Sight:
-    """No faces yet."""
-    assert image.photo is not None  # Whoever looks for faces decodes for that.
-    return Sight(image.photo, _scale(image, image.photo))
-
-
 def _with_margin(photo: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """A photo in the middle of a black one, and where in the photo the corner of that is."""
     margin = round(MARGIN * max(photo.shape[:2]))
     return np.pad(photo, ((margin, margin), (margin, margin), (0, 0))), (-margin, -margin)
-
-
-def _enlarged(image: DecodedImage, sight: Sight, side: int) -> Sight:
-    """The same with a larger photo, if that can be had."""
-    photo = larger_photo(image, side)
-    if photo is None:
-        return sight
-    scale = _scale(image, photo)
-    return Sight(photo, scale, sight.faces.scaled(sight.scale / scale))
 
 
 def _surroundings(
@@ -313,20 +234,3 @@ def _inside(places: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[
     """Which of n places (n, 2) is in which of m boxes (m, 4): (n, m)."""
     after, before = places[:, None] >= boxes[:, :2], places[:, None] <= boxes[:, 2:]
     return np.asarray((after & before).all(axis=2))
-
-
-def _scale(image: DecodedImage, photo: NDArray[np.uint8]) -> float:
-    return max(image.width, image.height) / int(max(photo.shape[:2]))
-
-
-def largest_faces(
-    images: Sequence[DecodedImage], sights: Sequence[Sight], spec: InputSpec
-) -> NDArray[np.uint8]:
-    """The largest face of each image, or the whole image where there is none: (n, *spec.shape)."""
-    largest = [replace(sight, faces=sight.faces[:1]).crops(spec) for sight in sights]
-    return np.stack(
-        [
-            faces[0] if len(faces) else image.pixels
-            for image, faces in zip(images, largest, strict=True)
-        ]
-    )

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.faces import Box, JudgedFace
-from trainer.finding import FaceFinder, Sight
+from trainer.finding import FaceFinder
 from trainer.fusion import of_faces
 from trainer.image import DecodedImage, InputSpec
 from trainer.logits import logit, probability
+from trainer.sight import Sight
 from trainer.stored import StoredNetwork
 
 

@@ -13,11 +13,12 @@ from tests.trainer.small import bundle_of, predictor, seen
 from trainer.bundle import Bundle
 from trainer.detection import Detector
 from trainer.faces import Box, FaceLimits, JudgedFace
-from trainer.finding import LARGEST_CROP, FaceFinder
+from trainer.finding import FaceFinder
 from trainer.fusion import Fusion
 from trainer.image import DecodedImage, InputSpec, View, decode, stretched
 from trainer.judging import FaceJudge, Judged
 from trainer.logits import logit, probability
+from trainer.sight import LARGEST_CROP
 
 
 def group(size: tuple[int, int] = (600, 400)) -> Image.Image:
