@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from trainer import bundle
+from trainer.crowds import LARGER
 from trainer.detection import Detector, Found, merge, overlaps
 from trainer.errors import ImageError
 from trainer.faces import FaceLimits
@@ -35,7 +36,11 @@ from trainer.judging import FaceJudge
 FACES = 30
 """In a photo that is measured."""
 
-SIDES = (24, 28, 32, 40)
+BEHIND = 0.1
+"""Largest face behind them, in sides of the photo, the longer: who has found a larger one need not
+look for smaller ones."""
+
+SIDES = (24, 28, 32, 40, 56, 80)
 """Of the faces that are measured, in pixels: at least that, and at most SPREAD times as much."""
 SPREAD = 1.15
 
@@ -50,6 +55,9 @@ LARGEST_HEAD = 160
 
 SHARP = 36
 """Least pixels of a face that is worth cutting out."""
+
+SURE = 0.75
+"""The detector's score of a face that is worth cutting out."""
 
 HEADS = 1000
 """Most heads that are taken from a folder."""
@@ -79,11 +87,17 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Background:
-    """A photo, uint8 (h, w, 3), and the boxes of faces in it, float32 (n, 4)."""
+class Scene:
+    """A photo, uint8 (h, w, 3), and the faces in it, sure ones and others."""
 
     photo: Pixels
-    faces: Boxes
+    faces: Found
+
+    @property
+    def largest(self) -> float:
+        """The side of the largest face that is sure, in those of the photo, the longer."""
+        sure = self.faces[self.faces.scores >= SURE]
+        return float(sure.sides.max(initial=0)) / float(max(self.photo.shape))
 
 
 @dataclass(frozen=True)
@@ -105,18 +119,27 @@ class Composer:
     """Composes crowds of the people and photos of one half."""
 
     def __init__(
-        self, people: Sequence[Path], photos: Path, *, measuring: bool, detector: Detector
+        self,
+        people: Sequence[Path],
+        photos: Path,
+        *,
+        measuring: bool,
+        detector: Detector,
+        largest: float = math.inf,
     ) -> None:
-        """`people`: folders of which the same number of crowds is composed."""
+        """`people`: folders of which the same number of crowds is composed.
+
+        `largest`: a face that may be behind them, in sides of the photo there, the longer.
+        """
         self._heads = [
             list(islice(_heads(folder, measuring, detector), HEADS)) for folder in people
         ]
-        self._backgrounds = list(_backgrounds(photos, measuring, detector))
-
-    @property
-    def backgrounds(self) -> Sequence[Background]:
-        """The photos without a crowd."""
-        return self._backgrounds
+        least = min(max(size) for size in SIZES) / ENLARGED
+        self._backgrounds = [
+            behind
+            for behind in scenes(photos, least, measuring=measuring, detector=detector)
+            if behind.largest <= largest
+        ]
 
     def compose(
         self, rng: random.Random, side: float, count: int, *, of: int | None = None, things: int = 0
@@ -148,7 +171,7 @@ class Composer:
         x, y = rng.uniform(0, width - part[0]), rng.uniform(0, height - part[1])
         box = (x, y, x + part[0], y + part[1])
         image = Image.fromarray(behind.photo).resize(size, Image.Resampling.LANCZOS, box)
-        return image, (behind.faces - np.array([x, y, x, y], np.float32)) * np.float32(scale)
+        return image, (behind.faces.boxes - np.array([x, y, x, y], np.float32)) * np.float32(scale)
 
     def _thing(self, rng: random.Random, side: float) -> Image.Image:
         """Part of another photo, in the shape of a head."""
@@ -169,7 +192,7 @@ def is_for_measuring(path: Path) -> bool:
 
 def _heads(folder: Path, measuring: bool, detector: Detector) -> Iterator[Head]:
     for photo in _photos(folder, measuring, 400):
-        for box in _faces(detector, photo, (128, 256), 0.6).boxes:
+        for box in _faces(detector, photo, (128, 256), SURE).boxes:
             side = float((box[2:] - box[:2]).max())
             if side >= SHARP:
                 yield _cut(photo, box, side)
@@ -187,12 +210,12 @@ def _cut(photo: Pixels, box: Boxes, side: float) -> Head:
     return Head(np.asarray(small), np.asarray(moved * scale, np.float32))
 
 
-def _backgrounds(folder: Path, measuring: bool, detector: Detector) -> Iterator[Background]:
-    least = min(max(size) for size in SIZES) / ENLARGED
-    for photo in _photos(folder, measuring, 1024):
-        if max(photo.shape[:2]) >= least:
-            found = _faces(detector, photo, (128, 256, 512, 1024), 0.3)
-            yield Background(photo, found.boxes)
+def scenes(folder: Path, least: float, *, measuring: bool, detector: Detector) -> Iterator[Scene]:
+    """The photos of one half with `least` pixels on the longer side, and what may be faces."""
+    for photo in _photos(folder, measuring, LARGER):
+        if max(photo.shape) >= least:
+            sides = [side for side in (128, 256, 512, 1024) if side < 2 * max(photo.shape)]
+            yield Scene(photo, _faces(detector, photo, sides, 0.3))
 
 
 def _photos(folder: Path, measuring: bool, side: int) -> Iterator[Pixels]:
@@ -276,7 +299,7 @@ def main(heads: Sequence[Path], photos: Path, count: int) -> None:
     detector, limits = Detector(bundle.face_finder().network), FaceLimits()
     closely = loaded.faces
     far = FaceJudge(FaceFinder(detector, limits), closely.predict)
-    composer = Composer(heads, photos, measuring=True, detector=detector)
+    composer = Composer(heads, photos, measuring=True, detector=detector, largest=BEHIND)
     click.echo(f"| pixels | {' | '.join(folder.name for folder in heads)} | more ms: mean, most |")
     for side in SIDES:
         shares, more = [], []

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.logits import probability
 from trainer.looking import Looker
 from trainer.views import Letterboxed, alike
 
 STRIDE = 8
 """Pixels of a view between two places of which the network says something."""
 
-FACES = (5.0, 28.0)
+FACES = (5.0, 56.0)
 """Pixels of the sides of the faces in a view that the network has learnt to see."""
 
 
@@ -24,10 +23,12 @@ FACES = (5.0, 28.0)
 class Spots:
     """n places of a photo, the likeliest first.
 
-    `places`: x and y in pixels of the photo, float32 (n, 2). `logits`: of a face, float32 (n,).
+    `places`: x and y in pixels of the photo, float32 (n, 2). `sides`: of the face that there may
+    be, in the same, float32 (n,). `logits`: whether there is one, float32 (n,).
     """
 
     places: NDArray[np.float32]
+    sides: NDArray[np.float32]
     logits: NDArray[np.float32]
 
     def __len__(self) -> int:
@@ -35,39 +36,34 @@ class Spots:
 
     def __getitem__(self, rows: Any) -> Spots:
         """Some of them, chosen as NumPy does."""
-        return Spots(self.places[rows], self.logits[rows])
+        return Spots(self.places[rows], self.sides[rows], self.logits[rows])
 
-    def scaled(self, factor: float) -> Spots:
-        """The same in a photo that is larger by this factor."""
-        return Spots(self.places * np.float32(factor), self.logits)
+    def one_by_one(self) -> Iterator[Spots]:
+        """Each of them alone."""
+        return (self[[i]] for i in range(len(self)))
 
 
 class Spotter(Looker):
-    """A network that gives the logit of a small face at each place of a view."""
+    """A network that says at each place of a view whether a small face is there, and its side.
 
-    def count(self, views: Sequence[Letterboxed]) -> list[float]:
-        """About how many small faces there are in each, if many: the sum of the probabilities."""
-        return [float(probability(logits).sum()) for logits in self._logits(views)]
+    That is float32 (n, rows, columns, 2): the logit, and how often the side is twice a STRIDE.
+    """
 
     def find(self, views: Sequence[Letterboxed], logit: float) -> list[Spots]:
         """The spots of the photo in each view with at least this `logit`.
 
         Of neighbours the likeliest counts.
         """
-        of_views = zip(self._logits(views), views, strict=True)
-        return [_peaks(logits, logit, view) for logits, view in of_views]
-
-    def _logits(self, views: Sequence[Letterboxed]) -> list[NDArray[np.float32]]:
-        """Of the places of each view, float32 (rows, columns)."""
-        logits: dict[int, NDArray[np.float32]] = {}
+        spots: dict[int, Spots] = {}
         for rows, pixels in alike(views):
-            [of_rows] = self._runner(pixels)
-            logits |= zip(rows, of_rows[..., 0], strict=True)
-        return [logits[i] for i in range(len(views))]
+            [told] = self._runner(pixels)
+            spots |= {i: _peaks(told[n], logit, views[i]) for n, i in enumerate(rows)}
+        return [spots[i] for i in range(len(views))]
 
 
-def _peaks(logits: NDArray[np.float32], least: float, view: Letterboxed) -> Spots:
+def _peaks(told: NDArray[np.float32], least: float, view: Letterboxed) -> Spots:
     """What is as likely as all around it, and as `least`."""
+    logits = told[..., 0]
     rows, columns = logits.shape
     padded = np.pad(logits, 1, constant_values=-np.inf)
     around = np.stack([padded[i : i + rows, j : j + columns] for i, j in np.ndindex(3, 3)])
@@ -79,4 +75,5 @@ def _peaks(logits: NDArray[np.float32], least: float, view: Letterboxed) -> Spot
     aside = np.array(list(np.ndindex(3, 3)))[:, ::-1].T - 1
     middles = np.stack([x, y], axis=1) + 0.5 + (aside @ odds / odds.sum(axis=0)).T
     places = (middles * STRIDE - view.corner) / view.scale
-    return Spots(places.astype(np.float32), logits[y, x])
+    sides = STRIDE * 2 ** told[y, x, 1] / view.scale
+    return Spots(places.astype(np.float32), sides.astype(np.float32), logits[y, x])

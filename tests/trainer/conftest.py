@@ -6,9 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.faces import draw_folder
+from tests.trainer.people import people
+from tests.trainer.small import seen
+from tests.trainer.watching import CROWD, EIGHT, VIEW, Watched
 from trainer import bundle
 from trainer.bundle import Bundle
 from trainer.detection import Detector
+from trainer.image import DecodedImage
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +40,18 @@ def faces_alone(shipped: Bundle) -> Bundle:
 @pytest.fixture(scope="session")
 def detector() -> Detector:
     return Detector(bundle.face_finder().network)
+
+
+@pytest.fixture
+def watched(detector: Detector) -> Watched:
+    return Watched(detector)
+
+
+@pytest.fixture(scope="session")
+def crowd() -> DecodedImage:
+    return seen(people((1600, 1200), *CROWD), VIEW)
+
+
+@pytest.fixture(scope="session")
+def eight() -> DecodedImage:
+    return seen(people((800, 600), *EIGHT), VIEW)

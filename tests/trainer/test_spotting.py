@@ -40,11 +40,18 @@ def test_there_is_a_spot_where_a_tiny_face_is(spotter: Spotter, count: int) -> N
     assert (np.diff(spots.logits) <= 0).all()
 
 
-def test_a_smaller_view_tells_a_crowd_from_none(spotter: Spotter) -> None:
-    counts = spotter.count([view(256, *PLACES[:n]) for n in (0, 8, 30)])
-    assert counts == sorted(counts)
-    assert counts[0] < 1
-    assert counts[1] < 16 < counts[2]
+@pytest.mark.parametrize("side", [48, 72, 96])
+def test_a_spot_says_how_large_the_face_is(spotter: Spotter, side: int) -> None:
+    places = [(x, y, side) for x, y, _ in PLACES]
+    [spots] = spotter.find([view(512, *places)], 0.0)
+    assert len(spots) >= 28
+    assert np.median(spots.sides) == pytest.approx(0.69 * side, rel=0.25)
+
+
+def test_a_smaller_view_tells_a_crowd_from_a_few(spotter: Spotter) -> None:
+    few, many = spotter.find([view(256, *PLACES[:n]) for n in (3, 30)], 1.0)
+    assert len(few) <= 3
+    assert len(many) >= 10
 
 
 @pytest.mark.parametrize(
@@ -70,8 +77,9 @@ def test_what_is_seen_does_not_depend_on_the_company(spotter: Spotter) -> None:
     for one, spots in zip(views, together, strict=True):
         [alone] = spotter.find([one], 0.0)
         np.testing.assert_allclose(alone.places, spots.places, atol=0.1)
+        np.testing.assert_allclose(alone.sides, spots.sides, atol=0.1)
         np.testing.assert_allclose(alone.logits, spots.logits, atol=0.01)
-    assert spotter.find([], 0.0) == spotter.count([]) == []
+    assert spotter.find([], 0.0) == []
 
 
 def test_both_networks_say_the_same(spotter: Spotter) -> None:

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from tests.helpers import encoded
+from tests.trainer.people import Place, assert_found, faces_of, noise, people
+from tests.trainer.small import seen
+from tests.trainer.watching import (
+    CROWD,
+    EIGHT,
+    SPEC,
+    TINY,
+    VIEW,
+    Watched,
+    find,
+    in_the_original,
+)
+from trainer.crops import crops
+from trainer.crowds import CERTAIN
+from trainer.detection import Detector, Found, merge
+from trainer.faces import FaceLimits
+from trainer.finding import FaceFinder
+from trainer.image import DecodedImage, decode, larger_photo
+from trainer.views import Letterboxed
+
+
+def test_a_crowd_is_looked_at_in_a_larger_photo(watched: Watched, crowd: DecodedImage) -> None:
+    [sight] = find(watched, crowd)
+    assert watched.looks == [(128, 1), (256, 1), (80, 6), (80, 18)]
+    larger = larger_photo(crowd, 1024)
+    assert larger is not None
+    assert np.array_equal(sight.photo, larger)
+    assert (sight.photo.shape, sight.scale) == ((1200, 1600, 3), 1.0)
+    assert_found(in_the_original(sight), *CROWD)
+    want = crops(larger, in_the_original(sight), SPEC)
+    assert np.abs(sight.crops(SPEC).astype(int) - want).max() <= 1
+
+
+def test_a_crowd_whose_photo_cannot_be_had_larger_is_looked_at_as_it_is(
+    watched: Watched, crowd: DecodedImage
+) -> None:
+    [sight] = find(watched, replace(crowd, encoded=None))
+    assert watched.looks[-1] == (80, 18)
+    assert np.array_equal(sight.photo, crowd.photo)  # type: ignore[arg-type]
+    assert sight.scale == 1600 / FaceFinder.photo_side
+    assert_found(in_the_original(sight), *CROWD)
+
+
+@pytest.mark.parametrize(
+    ("size", "photo", "scale"),
+    [((800, 600), (600, 800), 1.0), ((3200, 2400), (1200, 1600), 2.0)],
+)
+def test_boxes_are_right_however_large_the_photo_of_a_crowd_can_be_had(
+    detector: Detector, size: tuple[int, int], photo: tuple[int, int], scale: float
+) -> None:
+    image = seen(people((1600, 1200), *CROWD).resize(size), VIEW, "JPEG")
+    [sight] = find(detector, image)
+    assert (sight.photo.shape[:2], sight.scale) == (photo, scale)
+    factor = size[0] / 1600
+    places = [(int(x * factor), int(y * factor), int(side * factor)) for x, y, side in CROWD]
+    assert_found(in_the_original(sight), *places)
+
+
+def test_a_crowd_in_a_turned_file_is_found_upright(detector: Detector) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    stored = people((1600, 1200), *CROWD).transpose(Image.Transpose.ROTATE_90)
+    [sight] = find(detector, decode(encoded(stored, "JPEG", exif=exif, quality=92), VIEW))
+    assert sight.photo.shape == (1200, 1600, 3)
+    assert_found(in_the_original(sight), *CROWD)
+
+
+def test_a_group_of_small_faces_is_found(watched: Watched, eight: DecodedImage) -> None:
+    [sight] = find(watched, eight)
+    assert_found(in_the_original(sight), *EIGHT)
+    assert watched.looks == [(128, 1), (256, 1), (80, 6), (80, 2)]
+    [glance] = watched.find([sight.photo], 256, FaceLimits().score)
+    assert len(glance) < 8
+
+
+def test_small_faces_are_found_beside_a_larger_one(detector: Detector) -> None:
+    places = [(40, 200, 200), *((420 + n % 3 * 120, 20 + n // 3 * 140, 60) for n in range(6))]
+    [sight] = find(detector, seen(people((800, 600), *places), VIEW))
+    assert_found(in_the_original(sight), *places)
+
+
+@pytest.mark.parametrize(("large", "count"), [((30, 100, 380), 1), ((20, 60, 400), 7)])
+def test_beside_a_large_face_that_is_certain_nobody_looks_for_small_ones(
+    watched: Watched, large: Place, count: int
+) -> None:
+    small = [(440 + n % 3 * 120, 20 + n // 3 * 140, 60) for n in range(6)]
+    [sight] = find(watched, seen(people((800, 600), large, *small), VIEW))
+    assert_found(in_the_original(sight), *[large, *small][:count])
+    assert (sight.faces.scores[0] >= CERTAIN) == (count == 1)
+    assert watched.looks == [(128, 1), (80, 6)][: min(count, 2)]
+
+
+@pytest.mark.parametrize("size", [(1200, 900), (900, 1200)])
+@pytest.mark.parametrize("step", [1.0, 0.5])
+@pytest.mark.parametrize("side", [36, 48])
+def test_nearly_all_tiny_faces_in_a_crowd_are_found(
+    detector: Detector, size: tuple[int, int], step: float, side: int
+) -> None:
+    across = (size[0] - 70) // 5, (size[1] - 70) // 4
+    places = [
+        (round(20 + n % 6 * across[0] * step), round(20 + n // 6 * across[1] * step), side)
+        for n in range(30)
+    ]
+    [sight] = find(detector, seen(people(size, *places), VIEW, "JPEG"))
+    assert max(sight.photo.shape) == max(size)
+    found = in_the_original(sight)
+    assert 28 <= len(found) <= 30
+    assert np.median(found.sides) == pytest.approx(0.69 * side, rel=0.1)
+    for x, y in (found.boxes[:, :2] + found.boxes[:, 2:]) / 2:
+        assert any(left < x < left + side and top < y < top + side for left, top, _ in places)
+
+
+def test_tiny_faces_are_found_beside_a_larger_one(detector: Detector) -> None:
+    places = [(820, 20, 300), *((20 + n % 6 * 120, 20 + n // 6 * 170, 48) for n in range(30))]
+    [sight] = find(detector, seen(people((1200, 900), *places), VIEW, "JPEG"))
+    assert_found(in_the_original(sight), *places)
+
+
+def test_few_tiny_faces_are_no_crowd(watched: Watched) -> None:
+    [sight] = find(watched, seen(people((1200, 900), *TINY[:5]), VIEW, "JPEG"))
+    assert len(sight.faces) == 0
+    assert watched.looks == [(128, 1), (256, 1)]
+
+
+def test_what_only_looks_like_a_crowd_is_looked_at_in_a_sample(watched: Watched) -> None:
+    [sight] = find(watched, seen(Image.fromarray(noise(56, 75, 3)).resize((1200, 900)), VIEW))
+    assert len(sight.faces) == 0
+    assert watched.looks == [(128, 1), (256, 1), (80, 6)]
+
+
+def test_in_an_image_that_is_too_small_for_it_nobody_looks_for_a_crowd(watched: Watched) -> None:
+    find(watched, seen(people((1200, 900), *TINY).resize((480, 360)), VIEW))
+    assert watched.looks == [(128, 1), (256, 1)]
+
+
+def test_who_says_so_does_not_look_for_tiny_faces(detector: Detector) -> None:
+    image = seen(people((1200, 900), *TINY), VIEW, "JPEG")
+    [sight] = FaceFinder(detector, FaceLimits()).find([image])
+    assert len(sight.faces) == 0
+
+
+class Mistaken(Watched):
+    """It takes the whole group for a face, too, at the first look."""
+
+    def __init__(self, detector: Detector, score: float) -> None:
+        super().__init__(detector)
+        self._score = score
+
+    def look(self, views: Sequence[Letterboxed], score: float) -> list[Found]:
+        found = super().look(views, score)
+        if self.looks[-1][0] != 128:
+            return found
+        return [merge([some, faces_of((100, 20, 200, self._score))]) for some in found]
+
+
+@pytest.mark.parametrize(("score", "count"), [(0.7, 24), (0.9, 1)])
+def test_a_group_that_looks_like_a_face_is_none_unless_that_is_certain(
+    detector: Detector, crowd: DecodedImage, score: float, count: int
+) -> None:
+    [sight] = find(Mistaken(detector, score), crowd)
+    assert len(sight.faces) == count
+    assert (sight.sides.max() > 0.4) == (count == 1)

@@ -1,0 +1,167 @@
+"""Photos of many people -> their faces, which are too small to be found at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.detection import Detector, Found, merge
+from trainer.faces import FaceLimits
+from trainer.image import DecodedImage
+from trainer.logits import logit, probability
+from trainer.sight import Sight
+from trainer.spotting import Spots, Spotter
+from trainer.views import Letterboxed, letterboxed
+
+GLANCE, CLOSER = 256, 512
+"""Pixels of the longer sides of the views in which spots are looked for: in all photos that may
+show a crowd, and in those that seem to."""
+
+LARGE, CERTAIN = 0.3, 0.8
+"""A face of this side, in that of the photo, the longer, and with this score of the detector is one
+beside which others need not be looked for. What has a lower score may be a group of them."""
+
+LEAST = 512
+"""Pixels of the longer side of an image whose faces may be too small for a glance, and count."""
+
+LIKELY, CROWD = 1.0, 4
+"""Least logit of a spot that counts, and how many of those that are no known faces make a crowd.
+
+Measured, as what follows, on 256 composed crowds: with three 0.003 more of the faces are found. Of
+126 web photos 11 have four, and 18 have three.
+"""
+
+LARGER = 1024
+"""Least pixels of the longer side of the photo of a crowd, from which its faces are cut."""
+
+POSSIBLE = -3.0
+"""Least logit of a spot in a crowd that is worth a close look."""
+
+SAMPLE, MOST = 6, 60
+"""Spots that get it first, of which half have to show a sure face, and that get it at most."""
+
+AROUND, CLOSE = 2.0, 80
+"""Sides of what is looked at around a spot: in that of the face expected there, and in pixels.
+
+Measured: with 96 pixels, which takes a third longer, 0.005 more are found.
+"""
+
+SUPPORT = 1.0
+"""Most that the logit of a spot adds to that of a face around it: 0.4 may become 0.64.
+
+Measured, at 96 pixels: without it 0.02 fewer are found, and 0.1 in a photo that are none rather
+than 0.5.
+"""
+
+SMALLER, SEVERAL = 2.0, 3
+"""Factor by which faces are smaller than one that is not certain and may be a group of them, and
+how many in it make it one."""
+
+
+class CrowdFinder:
+    """Finds the faces of crowds that a detector has overlooked.
+
+    A spotter says where they may be, at little cost; there the detector looks closely.
+    """
+
+    def __init__(self, detector: Detector, spotter: Spotter, limits: FaceLimits) -> None:
+        self._detector, self._spotter, self._limits = detector, spotter, limits
+
+    def warm(self) -> None:
+        """Make the first call as fast as the later ones."""
+        self._spotter.warm(GLANCE)
+
+    def find(
+        self,
+        sights: Sequence[Sight],
+        views: Mapping[int, Letterboxed],
+        images: Sequence[DecodedImage],
+    ) -> Mapping[int, Sight]:
+        """The sights that show a crowd, by their row, with its faces.
+
+        `views`: those of GLANCE pixels, so far as there are some. `images`: what each row shows.
+        """
+        rows = [i for i, sight in enumerate(sights) if self._may_be_crowd(sight)]
+        glances = [views.get(i) or letterboxed(sights[i].photo, GLANCE) for i in rows]
+        spots = self._spotter.find(glances, LIKELY)
+        return {
+            i: self._closely(sights[i].enlarged(images[i], LARGER))
+            for i, likely in zip(rows, spots, strict=True)
+            if self._unknown(likely, sights[i]).sum() >= CROWD
+        }
+
+    def _may_be_crowd(self, sight: Sight) -> bool:
+        large = sight.sides[sight.faces.scores >= CERTAIN] >= LARGE
+        return bool(sight.side * sight.scale >= LEAST and not large.any())
+
+    def _sure(self, faces: Found) -> NDArray[np.bool_]:
+        return np.asarray(faces.scores >= self._limits.score)
+
+    def _unknown(self, spots: Spots, sight: Sight) -> NDArray[np.bool_]:
+        """Which of the spots are not within a face that is known; what may be a group is none."""
+        known = sight.faces[self._sure(sight.faces)]
+        same_size = known.sides < SMALLER * spots.sides[:, None]
+        at_face = _inside(spots.places, known.boxes) & (same_size | (known.scores >= CERTAIN))
+        return np.asarray(~at_face.any(axis=1))
+
+    def _closely(self, sight: Sight) -> Sight:
+        """With the faces around spots, if there are many around the likeliest of them."""
+        [spots] = self._spotter.find([letterboxed(sight.photo, CLOSER)], POSSIBLE)
+        unknown = spots[self._unknown(spots, sight)][:MOST]
+        sample, rest = unknown[:SAMPLE], unknown[SAMPLE:]
+        faces = self._around(sight.photo, sample)
+        if 2 * sum(self._sure(some).any() for some in faces) < len(sample):
+            return sight
+        faces += self._around(sight.photo, rest)
+        told = map(_told_twice, faces, unknown.one_by_one())
+        sure = [some[self._sure(some)] for some in (sight.faces, *told)]
+        return replace(sight, faces=_without_groups(merge(sure)))
+
+    def _around(self, photo: NDArray[np.uint8], spots: Spots) -> list[Found]:
+        """What may be faces at each spot, in a view of its surroundings."""
+        parts = [_surroundings(photo, spot) for spot in spots.one_by_one()]
+        found = self._detector.find([part for part, _ in parts], CLOSE, self._limits.suspected)
+        return [
+            _at(spot, some.moved(corner))
+            for spot, some, (_, corner) in zip(spots.one_by_one(), found, parts, strict=True)
+        ]
+
+
+def _surroundings(
+    photo: NDArray[np.uint8], spot: Spots
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """A square part of the photo around the spot, and x and y of its corner."""
+    height, width = photo.shape[:2]
+    side = max(1, min(round(AROUND * spot.sides.item()), height, width))
+    last = np.array([width - side, height - side])
+    [(x, y)] = np.clip(np.round(spot.places - side / 2).astype(int), 0, last).tolist()
+    return photo[y : y + side, x : x + side], (x, y)
+
+
+def _at(spot: Spots, faces: Found) -> Found:
+    """The faces around the place of the spot."""
+    [there] = _inside(spot.places, faces.boxes)
+    return faces[there]
+
+
+def _told_twice(faces: Found, spot: Spots) -> Found:
+    """With the scores that both networks give to those at the spot: the logits are added."""
+    logits = logit(faces.scores) + np.clip(spot.logits, 0, SUPPORT)
+    return replace(faces, scores=probability(logits))
+
+
+def _without_groups(faces: Found) -> Found:
+    """Without those in which there are several smaller ones: a group may look like a face."""
+    middles = faces.boxes.reshape(-1, 2, 2).mean(axis=1)
+    smaller = SMALLER * faces.sides[:, None] < faces.sides
+    of_several = (_inside(middles, faces.boxes) & smaller).sum(axis=0) >= SEVERAL
+    return faces[~of_several | (faces.scores >= CERTAIN)]
+
+
+def _inside(places: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which of n places (n, 2) is in which of m boxes (m, 4): (n, m)."""
+    after, before = places[:, None] >= boxes[:, :2], places[:, None] <= boxes[:, 2:]
+    return np.asarray((after & before).all(axis=2))
