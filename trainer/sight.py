@@ -45,7 +45,7 @@ class Sight:
 
     def enlarged(self, image: DecodedImage, side: int) -> Sight:
         """The same with a larger photo of the image, as for a View's `side`, if that can be had."""
-        photo = larger_photo(image, side)
+        photo = larger_photo(image, side) if self.scale > 1 else None  # Else it is the whole image.
         if photo is None:
             return self
         scale = _scale(image, photo)
