@@ -96,7 +96,7 @@ class Scene:
     @property
     def largest(self) -> float:
         """The side of the largest face that is sure, in those of the photo, the longer."""
-        sure = self.faces[self.faces.scores >= SURE]
+        sure = self.faces[self.faces.sure(SURE)]
         return float(sure.sides.max(initial=0)) / float(max(self.photo.shape))
 
 

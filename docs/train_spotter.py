@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from trainer import backend, bundle
 from trainer.crowds import LARGER
-from trainer.detection import Detector
+from trainer.detection import Detector, longer_sides
 from trainer.finding import FaceFinder
 from trainer.image import View, larger_photo
-from trainer.spotting import FACES, STRIDE
+from trainer.spotting import STRIDE
 from trainer.stored import StoredNetwork
 from trainer.views import letterboxed
 
@@ -49,6 +49,9 @@ VIEWS = ((256, FaceFinder.photo_side), (640, LARGER))
 
 In use the second has 512 pixels, so that larger faces are among those it has learnt to see.
 """
+
+LARGEST = 56.0
+"""Pixels of a face in a view that the network is to see; larger ones the detector sees itself."""
 
 WINDOW = 256
 """Pixels of the sides of the parts of views that it learns from."""
@@ -169,7 +172,7 @@ def lessons(composer: Composer, alone: Sequence[Scene]) -> list[list[Lesson]]:
 
 def _alone(scene: Scene, side: int) -> Lesson:
     """A photo as it is; whether what the detector is not sure of is a face, does not matter."""
-    sure = scene.faces.scores >= SURE
+    sure = scene.faces.sure(SURE)
     return _lesson(scene.photo, side, scene.faces[sure].boxes, scene.faces[~sure].boxes)
 
 
@@ -217,19 +220,14 @@ def _truth(lesson: Lesson) -> NDArray[np.float32]:
         truth[max(0, top - 1) : bottom + 2, max(0, left - 1) : right + 2, 1] = 0
     middles = ((lesson.faces[:, :2] + lesson.faces[:, 2:]) / 2 / STRIDE).astype(int)
     inside = (middles >= 0).all(axis=1) & (middles < [columns, rows]).all(axis=1)
-    middles, sides = middles[inside], _sides(lesson.faces)[inside]
+    middles, sides = middles[inside], longer_sides(lesson.faces)[inside]
     for (x, y), side in zip(middles, sides, strict=True):
         reach = max(1, round(float(side) / STRIDE / 5))
         truth[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1, 1] = 0
     for (x, y), side in zip(middles, sides, strict=True):
-        if side <= FACES[1]:
+        if side <= LARGEST:
             truth[y, x] = 1, FACES_WEIGH, np.log2(max(side, 1) / STRIDE)
     return truth
-
-
-def _sides(boxes: Boxes) -> NDArray[np.float32]:
-    sizes: NDArray[np.float32] = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
-    return sizes
 
 
 def _recoloured(rng: np.random.Generator, view: Pixels) -> Pixels:

@@ -94,17 +94,14 @@ class CrowdFinder:
         }
 
     def _may_be_crowd(self, sight: Sight) -> bool:
-        large = sight.sides[sight.faces.scores >= CERTAIN] >= LARGE
+        large = sight.sides[sight.faces.sure(CERTAIN)] >= LARGE
         return bool(sight.side * sight.scale >= LEAST and not large.any())
-
-    def _sure(self, faces: Found) -> NDArray[np.bool_]:
-        return np.asarray(faces.scores >= self._limits.score)
 
     def _unknown(self, spots: Spots, sight: Sight) -> NDArray[np.bool_]:
         """Which of the spots are not within a face that is known; what may be a group is none."""
-        known = sight.faces[self._sure(sight.faces)]
+        known = sight.faces[sight.faces.sure(self._limits.score)]
         same_size = known.sides < SMALLER * spots.sides[:, None]
-        at_face = _inside(spots.places, known.boxes) & (same_size | (known.scores >= CERTAIN))
+        at_face = _inside(spots.places, known.boxes) & (same_size | known.sure(CERTAIN))
         return np.asarray(~at_face.any(axis=1))
 
     def _closely(self, sight: Sight) -> Sight:
@@ -113,11 +110,11 @@ class CrowdFinder:
         unknown = spots[self._unknown(spots, sight)][:MOST]
         sample, rest = unknown[:SAMPLE], unknown[SAMPLE:]
         faces = self._around(sight.photo, sample)
-        if 2 * sum(self._sure(some).any() for some in faces) < len(sample):
+        if 2 * sum(some.sure(self._limits.score).any() for some in faces) < len(sample):
             return sight
         faces += self._around(sight.photo, rest)
         told = map(_told_twice, faces, unknown.one_by_one())
-        sure = [some[self._sure(some)] for some in (sight.faces, *told)]
+        sure = [some[some.sure(self._limits.score)] for some in (sight.faces, *told)]
         return replace(sight, faces=_without_groups(merge(sure)))
 
     def _around(self, photo: NDArray[np.uint8], spots: Spots) -> list[Found]:
@@ -158,7 +155,7 @@ def _without_groups(faces: Found) -> Found:
     middles = faces.boxes.reshape(-1, 2, 2).mean(axis=1)
     smaller = SMALLER * faces.sides[:, None] < faces.sides
     of_several = (_inside(middles, faces.boxes) & smaller).sum(axis=0) >= SEVERAL
-    return faces[~of_several | (faces.scores >= CERTAIN)]
+    return faces[~of_several | faces.sure(CERTAIN)]
 
 
 def _inside(places: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[np.bool_]:

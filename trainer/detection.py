@@ -62,9 +62,17 @@ class Found:
     @property
     def sides(self) -> NDArray[np.float32]:
         """The longer side of each box in pixels, float32 (n,)."""
-        sizes = self.boxes[:, 2:] - self.boxes[:, :2]
-        longer: NDArray[np.float32] = sizes.max(axis=1, initial=0.0)
-        return longer
+        return longer_sides(self.boxes)
+
+    def sure(self, score: float) -> NDArray[np.bool_]:
+        """Which of them have at least this score, (n,)."""
+        return np.asarray(self.scores >= score)
+
+
+def longer_sides(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of boxes (n, 4), the longer side of each, float32 (n,)."""
+    longer: NDArray[np.float32] = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0.0)
+    return longer
 
 
 NONE = Found(np.empty((0, 4), np.float32), np.empty((0, 2, 2), np.float32), np.empty(0, np.float32))

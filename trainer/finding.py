@@ -96,7 +96,7 @@ class FaceFinder:
     def _look_with_margin(self, sights: list[Sight], side: int) -> None:
         """Look again where a face may fill the photo."""
         rows = [i for i, sight in enumerate(sights) if self._may_be_full(sight)]
-        parts = [_with_margin(sights[i].photo) for i in rows]
+        parts = [_with_margin(sights[i]) for i in rows]
         found = self._detector.find([photo for photo, _ in parts], side, self._limits.suspected)
         for i, faces, (_, corner) in zip(rows, found, parts, strict=True):
             sights[i] = replace(sights[i], faces=merge([sights[i].faces, faces.moved(corner)]))
@@ -109,13 +109,10 @@ class FaceFinder:
 
     def _has(self, sight: Sight, side: float) -> bool:
         """Whether a face of that side, in those of the photo, is sure."""
-        return bool((self._sure(sight) & (sight.sides >= side)).any())
-
-    def _sure(self, sight: Sight) -> NDArray[np.bool_]:
-        return np.asarray(sight.faces.scores >= self._limits.score)
+        return bool((sight.sides[sight.faces.sure(self._limits.score)] >= side).any())
 
     def _counting(self, sight: Sight) -> Sight:
-        counts = self._sure(sight)
+        counts = sight.faces.sure(self._limits.score)
         if not counts.any():
             counts = np.array([alone.is_crop for alone in _one_by_one(sight)], bool)
         counts &= sight.faces.sides * sight.scale >= self._limits.smallest
@@ -129,7 +126,7 @@ def _one_by_one(sight: Sight) -> list[Sight]:
     return [replace(sight, faces=sight.faces[[i]]) for i in range(len(sight.faces))]
 
 
-def _with_margin(photo: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """A photo in the middle of a black one, and where in the photo the corner of that is."""
-    margin = round(MARGIN * max(photo.shape[:2]))
-    return np.pad(photo, ((margin, margin), (margin, margin), (0, 0))), (-margin, -margin)
+def _with_margin(sight: Sight) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """The photo in the middle of a black one, and where in the photo the corner of that is."""
+    margin = round(MARGIN * sight.side)
+    return np.pad(sight.photo, ((margin, margin), (margin, margin), (0, 0))), (-margin, -margin)

@@ -15,9 +15,6 @@ from trainer.views import Letterboxed, alike
 STRIDE = 8
 """Pixels of a view between two places of which the network says something."""
 
-FACES = (5.0, 56.0)
-"""Pixels of the sides of the faces in a view that the network has learnt to see."""
-
 
 @dataclass(frozen=True)
 class Spots:
