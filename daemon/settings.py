@@ -164,7 +164,7 @@ class Settings:
         key="faces.enabled",
     )
     faces_min_size: int = _setting(
-        20,
+        16,
         click.IntRange(1, 10_000),
         "Smallest face that counts: its longer side, in pixels of the image.",
         key="faces.min_size",

@@ -53,7 +53,7 @@ class FaceLimits:
     """
 
     enabled: bool = True
-    smallest: int = 20
+    smallest: int = 16
     score: float = 0.6
     most: int = 50
 

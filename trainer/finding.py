@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.crowds import GLANCE, LARGE, CrowdFinder
+from trainer.crowds import GLANCE, CrowdFinder
 from trainer.detection import Detector, merge
 from trainer.faces import FaceLimits
 from trainer.image import DecodedImage
@@ -24,8 +24,9 @@ A face has to have 20 to 24 pixels in a view to be found there. The second costs
 as the first, so it is used only where that leaves something to be found, in 0.63 of web photos.
 """
 
-ALONE = 0.15
-"""As LARGE, of a face beside which there is no other."""
+LARGE, ALONE = 0.3, 0.15
+"""In sides of the photo, the longer: a sure face beside which it is not looked at a second time,
+and one beside which the first look shows no other."""
 
 FULL, MARGIN = 0.4, 0.2
 """In sides of the photo, the longer: a face that may fill it, so that a detector is not sure of it

@@ -35,6 +35,11 @@ class Spots:
         """Some of them, chosen as NumPy does."""
         return Spots(self.places[rows], self.sides[rows], self.logits[rows])
 
+    def scaled(self, factor: float) -> Spots:
+        """The same in a photo that is larger by this factor."""
+        to = np.float32(factor)
+        return Spots(self.places * to, self.sides * to, self.logits)
+
     def one_by_one(self) -> Iterator[Spots]:
         """Each of them alone."""
         return (self[[i]] for i in range(len(self)))

@@ -20,18 +20,19 @@ from tests.trainer.watching import (
     find,
     in_the_original,
 )
+from trainer import bundle
 from trainer.crops import crops
-from trainer.crowds import CERTAIN
+from trainer.crowds import CERTAIN, MOST, POSSIBLE
 from trainer.detection import Detector, Found, merge
 from trainer.faces import FaceLimits
 from trainer.finding import FaceFinder
 from trainer.image import DecodedImage, decode, larger_photo
-from trainer.views import Letterboxed
+from trainer.views import Letterboxed, letterboxed
 
 
 def test_a_crowd_is_looked_at_in_a_larger_photo(watched: Watched, crowd: DecodedImage) -> None:
     [sight] = find(watched, crowd)
-    assert watched.looks == [(128, 1), (256, 1), (80, 6), (80, 18)]
+    assert watched.looks == [(128, 1), (256, 1), *[(80, 6)] * 4]
     larger = larger_photo(crowd, 1024)
     assert larger is not None
     assert np.array_equal(sight.photo, larger)
@@ -45,7 +46,7 @@ def test_a_crowd_whose_photo_cannot_be_had_larger_is_looked_at_as_it_is(
     watched: Watched, crowd: DecodedImage
 ) -> None:
     [sight] = find(watched, replace(crowd, encoded=None))
-    assert watched.looks[-1] == (80, 18)
+    assert watched.looks[2:] == [(80, 6)] * 4
     assert np.array_equal(sight.photo, crowd.photo)  # type: ignore[arg-type]
     assert sight.scale == 1600 / FaceFinder.photo_side
     assert_found(in_the_original(sight), *CROWD)
@@ -78,7 +79,7 @@ def test_a_crowd_in_a_turned_file_is_found_upright(detector: Detector) -> None:
 def test_a_group_of_small_faces_is_found(watched: Watched, eight: DecodedImage) -> None:
     [sight] = find(watched, eight)
     assert_found(in_the_original(sight), *EIGHT)
-    assert watched.looks == [(128, 1), (256, 1), (80, 6), (80, 2)]
+    assert watched.looks == [(128, 1), (256, 1), (80, 6), (80, 1), (80, 1)]
     [glance] = watched.find([sight.photo], 256, FaceLimits().score)
     assert len(glance) < 8
 
@@ -132,15 +133,42 @@ def test_few_tiny_faces_are_no_crowd(watched: Watched) -> None:
     assert watched.looks == [(128, 1), (256, 1)]
 
 
-def test_what_only_looks_like_a_crowd_is_looked_at_in_a_sample(watched: Watched) -> None:
+@pytest.mark.parametrize(("known", "count"), [(5, 5), (6, 8)])
+def test_beside_many_known_faces_a_single_spot_is_looked_at(
+    detector: Detector, known: int, count: int
+) -> None:
+    large = [(20 + n % 3 * 280, 40 + n // 3 * 360, 210) for n in range(known)]
+    places = [*large, (900, 80, 60), (1050, 500, 60)]
+    [sight] = find(detector, seen(people((1200, 900), *places), VIEW, "JPEG"))
+    assert_found(in_the_original(sight), *places[:count])
+
+
+def test_what_only_looks_like_a_crowd_is_looked_at_in_samples(watched: Watched) -> None:
     [sight] = find(watched, seen(Image.fromarray(noise(56, 75, 3)).resize((1200, 900)), VIEW))
     assert len(sight.faces) == 0
-    assert watched.looks == [(128, 1), (256, 1), (80, 6)]
+    assert watched.looks == [(128, 1), (256, 1), (80, 6), (80, 6)]
 
 
-def test_in_an_image_that_is_too_small_for_it_nobody_looks_for_a_crowd(watched: Watched) -> None:
-    find(watched, seen(people((1200, 900), *TINY).resize((480, 360)), VIEW))
-    assert watched.looks == [(128, 1), (256, 1)]
+def test_less_likely_spots_are_left_where_no_face_shows(watched: Watched) -> None:
+    image = people((1600, 1200), *CROWD[:6])
+    image.paste(Image.fromarray(noise(28, 75, 3)).resize((1600, 600)), (0, 600))
+    [spots] = bundle.spotter().find([letterboxed(np.asarray(image), 512)], POSSIBLE)
+    assert len(spots) > MOST
+    [sight] = find(watched, seen(image, VIEW, "JPEG"))
+    assert_found(in_the_original(sight), *CROWD[:6])
+    assert watched.looks == [(128, 1), (256, 1), (80, 6), (80, 6), (80, 6)]
+
+
+def test_a_crowd_in_a_small_image_is_found(detector: Detector) -> None:
+    small = people((1600, 1200), *CROWD).resize((440, 330), Image.Resampling.LANCZOS)
+    [sight] = find(detector, seen(small, VIEW))
+    places = [(round(x * 0.275), round(y * 0.275), round(side * 0.275)) for x, y, side in CROWD]
+    assert_found(in_the_original(sight), *places)
+
+
+def test_in_an_image_too_small_to_be_more_than_a_face_nobody_looks(watched: Watched) -> None:
+    find(watched, seen(people((1600, 1200), *CROWD).resize((96, 72)), VIEW))
+    assert watched.looks == []
 
 
 def test_who_says_so_does_not_look_for_tiny_faces(detector: Detector) -> None:
