@@ -14,8 +14,9 @@ import random
 import re
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -46,6 +47,9 @@ SPREAD = 1.15
 
 SIZES = ((1200, 900), (1152, 864), (1000, 750), (1024, 768), (1000, 1000), (900, 1200), (1280, 720))
 """Width and height of the composed photos, in pixels."""
+
+ACROSS, APART = 6, (1.0, 1.3, 2.0)
+"""How many are in a row where they lie in rows, and how far apart, in sides of the largest head."""
 
 MARGIN, ABOVE = 0.35, 0.5
 """What is cut around the box of a face, in its sides, and what above it."""
@@ -159,11 +163,23 @@ class Composer:
                 faces.append(box + np.array([x, y, x, y], np.float32))
         return Crowd(image, np.array(faces, np.float32).reshape(-1, 4), others)
 
+    def lay_out(self, rng: random.Random, side: float, count: int, *, of: int) -> Crowd:
+        """As many faces of `side` pixels, of people of one folder, in rows on one colour."""
+        heads = [_resized(rng, rng.choice(self._heads[of]), side) for _ in range(count)]
+        largest = max(length for picture, _ in heads for length in picture.size)
+        cell = round(largest * rng.choice(APART))
+        image = Image.new("RGB", (cell * ACROSS, cell * math.ceil(count / ACROSS)), _colour(rng))
+        faces: list[Boxes] = []
+        for n, (picture, box) in enumerate(heads):
+            x, y = n % ACROSS * cell, n // ACROSS * cell
+            image.paste(picture, (x, y))
+            faces.append(box + np.array([x, y, x, y], np.float32))
+        return Crowd(image, np.array(faces, np.float32), np.empty((0, 4), np.float32))
+
     def _behind(self, rng: random.Random, size: tuple[int, int]) -> tuple[Image.Image, Boxes]:
         """Part of a photo, or one colour."""
         if rng.random() < 0.15:
-            colour = tuple(rng.randrange(40, 230) for _ in range(3))
-            return Image.new("RGB", size, colour), np.empty((0, 4), np.float32)
+            return Image.new("RGB", size, _colour(rng)), np.empty((0, 4), np.float32)
         behind = rng.choice(self._backgrounds)
         height, width = behind.photo.shape[:2]
         scale = max(size[0] / width, size[1] / height)
@@ -236,15 +252,25 @@ def _faces(detector: Detector, photo: Pixels, sides: Sequence[int], score: float
     return merge([detector.find([photo], side, score)[0] for side in sides])
 
 
+def _colour(rng: random.Random) -> tuple[int, int, int]:
+    return rng.randrange(40, 230), rng.randrange(40, 230), rng.randrange(40, 230)
+
+
 def _shrunk(rng: random.Random, head: Head, side: float) -> tuple[Image.Image, Boxes | None]:
+    """As `_resized`, perhaps in a colour, with an edge that fades."""
+    picture, box = _resized(rng, head, side)
+    if np.ptp(head.pixels.astype(int), axis=2).mean() < 2 and rng.random() < 0.6:
+        picture = _tinted(rng, picture)
+    return _feathered(rng, picture, side), box
+
+
+def _resized(rng: random.Random, head: Head, side: float) -> tuple[Image.Image, Boxes]:
     """With a face of that side or somewhat more, and the box of that."""
     face = float((head.box[2:] - head.box[:2]).max())
     scale = side * rng.uniform(1, SPREAD) / face
     width, height = (max(4, round(length * scale)) for length in head.pixels.shape[1::-1])
     picture = Image.fromarray(head.pixels).resize((width, height), Image.Resampling.LANCZOS)
-    if np.ptp(head.pixels.astype(int), axis=2).mean() < 2 and rng.random() < 0.6:
-        picture = _tinted(rng, picture)
-    return _feathered(rng, picture, side), head.box * np.float32(scale)
+    return picture, head.box * np.float32(scale)
 
 
 def _tinted(rng: random.Random, gray: Image.Image) -> Image.Image:
@@ -300,20 +326,39 @@ def main(heads: Sequence[Path], photos: Path, count: int) -> None:
     closely = loaded.faces
     far = FaceJudge(FaceFinder(detector, limits), closely.predict)
     composer = Composer(heads, photos, measuring=True, detector=detector, largest=BEHIND)
-    click.echo(f"| pixels | {' | '.join(folder.name for folder in heads)} | more ms: mean, most |")
-    for side in SIDES:
-        shares, more = [], []
-        for of in range(len(heads)):
-            found = 0
-            for number in range(count):
-                rng = random.Random(f"{side} {of} {number}")  # noqa: S311
-                crowd = composer.compose(rng, side, FACES, of=of)
-                image = crowd.decoded(rng.randrange(85, 91), View(WHOLE, FaceJudge.photo_side))
-                boxes, took = _judged(closely, image)
-                found += _found(crowd.faces, boxes)
-                more.append(1000 * (took - _judged(far, image)[1]))
-            shares.append(f"{found / (count * FACES):.3f}")
-        click.echo(f"| {side} | {' | '.join(shares)} | {np.mean(more):.0f}, {max(more):.0f} |")
+    names = " | ".join(folder.name for folder in heads)
+    for how, compose in (("in photos", composer.compose), ("in rows", composer.lay_out)):
+        click.echo(f"| pixels, {how} | {names} | more ms: mean, most |")
+        for side in SIDES:
+            measured = [
+                _measured(
+                    closely,
+                    far,
+                    partial(compose, side=side, count=FACES, of=of),
+                    [random.Random(f"{side} {of} {number}") for number in range(count)],  # noqa: S311
+                )
+                for of in range(len(heads))
+            ]
+            shares = " | ".join(f"{share:.3f}" for share, _ in measured)
+            more = [1000 * seconds for _, some in measured for seconds in some]
+            click.echo(f"| {side} | {shares} | {np.mean(more):.0f}, {max(more):.0f} |")
+
+
+def _measured(
+    closely: FaceJudge,
+    far: FaceJudge,
+    compose: Callable[[random.Random], Crowd],
+    rngs: Sequence[random.Random],
+) -> tuple[float, list[float]]:
+    """The share of the faces of a crowd of each that is found, and the seconds more for each."""
+    found, more = 0, []
+    for rng in rngs:
+        crowd = compose(rng)
+        image = crowd.decoded(rng.randrange(85, 91), View(WHOLE, FaceJudge.photo_side))
+        boxes, took = _judged(closely, image)
+        found += _found(crowd.faces, boxes)
+        more.append(took - _judged(far, image)[1])
+    return found / (len(rngs) * FACES), more
 
 
 def _judged(judge: FaceJudge, image: DecodedImage) -> tuple[Boxes, float]:
