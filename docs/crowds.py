@@ -63,6 +63,9 @@ SHARP = 36
 SURE = 0.75
 """The detector's score of a face that is worth cutting out."""
 
+POSSIBLE = 0.3
+"""That of what may be a face: a head that is cut out shows one of these."""
+
 HEADS = 1000
 """Most heads that are taken from a folder."""
 
@@ -210,8 +213,9 @@ def _heads(folder: Path, measuring: bool, detector: Detector) -> Iterator[Head]:
     for photo in _photos(folder, measuring, 400):
         for box in _faces(detector, photo, (128, 256), SURE).boxes:
             side = float((box[2:] - box[:2]).max())
-            if side >= SHARP:
-                yield _cut(photo, box, side)
+            head = _cut(photo, box, side)
+            if side >= SHARP and len(_faces(detector, head.pixels, (64, 128), POSSIBLE)) == 1:
+                yield head
 
 
 def _cut(photo: Pixels, box: Boxes, side: float) -> Head:
@@ -231,7 +235,7 @@ def scenes(folder: Path, least: float, *, measuring: bool, detector: Detector) -
     for photo in _photos(folder, measuring, LARGER):
         if max(photo.shape) >= least:
             sides = [side for side in (128, 256, 512, 1024) if side < 2 * max(photo.shape)]
-            yield Scene(photo, _faces(detector, photo, sides, 0.3))
+            yield Scene(photo, _faces(detector, photo, sides, POSSIBLE))
 
 
 def _photos(folder: Path, measuring: bool, side: int) -> Iterator[Pixels]:

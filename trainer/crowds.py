@@ -115,7 +115,8 @@ class CrowdFinder:
         if large.side > CLOSER:
             [spots] = self._spotter.find([letterboxed(large.photo, CLOSER)], POSSIBLE)
             large, is_crowd = self._closely(large, spots, is_crowd=is_crowd)
-        return replace(large, faces=_without_groups(large.faces)) if is_crowd else None
+        sure = large.faces[large.faces.sure(self._limits.score)]
+        return replace(large, faces=_without_groups(sure)) if is_crowd else None
 
     def _closely(self, sight: Sight, spots: Spots, *, is_crowd: bool) -> tuple[Sight, bool]:
         """With the faces around spots, as long as some show; and whether it is a crowd."""
