@@ -253,7 +253,7 @@ def _photos(folder: Path, measuring: bool, side: int) -> Iterator[Pixels]:
 
 
 def _faces(detector: Detector, photo: Pixels, sides: Sequence[int], score: float) -> Found:
-    return merge([detector.find([photo], side, score)[0] for side in sides])
+    return merge([detector.find([Image.fromarray(photo)], side, score)[0] for side in sides])
 
 
 def _colour(rng: random.Random) -> tuple[int, int, int]:

@@ -18,6 +18,7 @@ import click
 import numpy as np
 from crowds import WHOLE, Boxes, Composer, Pixels, Scene, scenes
 from numpy.typing import NDArray
+from PIL import Image
 
 from trainer import backend, bundle
 from trainer.crowds import LARGER
@@ -177,7 +178,7 @@ def _alone(scene: Scene, side: int) -> Lesson:
 
 
 def _lesson(photo: Pixels, side: int, faces: Boxes, others: Boxes) -> Lesson:
-    view = letterboxed(photo, side)
+    view = letterboxed(Image.fromarray(photo), side)
     corner = np.tile(view.corner, 2)
     return Lesson(view.pixels, faces * view.scale + corner, others * view.scale + corner)
 

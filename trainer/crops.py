@@ -26,12 +26,12 @@ SAMPLES = 2
 """Most places along a pixel's side that it is the mean of."""
 
 
-def crops(photo: NDArray[np.uint8], faces: Found, spec: InputSpec) -> NDArray[np.uint8]:
+def crops(photo: Image.Image, faces: Found, spec: InputSpec) -> NDArray[np.uint8]:
     """Each face of the photo, uint8 (h, w, 3), with its eyes level: uint8 (n, *spec.shape).
 
     Where a crop reaches over the edge of the photo, the edge is continued.
     """
-    image = Image.fromarray(photo).convert(spec.mode)
+    image = photo.convert(spec.mode)
     cut = [np.asarray(_crop(image, faces.boxes[i], faces.eyes[i], spec)) for i in range(len(faces))]
     return np.array(cut, np.uint8).reshape(-1, *spec.shape)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from trainer.detection import Detector, Found, merge
 from trainer.faces import FaceLimits
@@ -138,7 +139,7 @@ class CrowdFinder:
         """At how many spots there is a sure face."""
         return sum(bool(each.sure(self._limits.score).any()) for each in faces)
 
-    def _around(self, photo: NDArray[np.uint8], spots: Spots) -> list[Found]:
+    def _around(self, photo: Image.Image, spots: Spots) -> list[Found]:
         """What may be faces at each spot, in a view of its surroundings."""
         parts = [_surroundings(photo, spot) for spot in spots.one_by_one()]
         found = self._detector.find([part for part, _ in parts], CLOSE, self._limits.suspected)
@@ -148,15 +149,12 @@ class CrowdFinder:
         ]
 
 
-def _surroundings(
-    photo: NDArray[np.uint8], spot: Spots
-) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+def _surroundings(photo: Image.Image, spot: Spots) -> tuple[Image.Image, tuple[int, int]]:
     """A square part of the photo around the spot, and x and y of its corner."""
-    height, width = photo.shape[:2]
-    side = max(1, min(round(AROUND * spot.sides.item()), height, width))
-    last = np.array([width - side, height - side])
+    side = max(1, min(round(AROUND * spot.sides.item()), *photo.size))
+    last = np.array(photo.size) - side
     [(x, y)] = np.clip(np.round(spot.places - side / 2).astype(int), 0, last).tolist()
-    return photo[y : y + side, x : x + side], (x, y)
+    return photo.crop((x, y, x + side, y + side)), (x, y)
 
 
 def _at(spot: Spots, faces: Found) -> Found:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from trainer.logits import logit, probability
 from trainer.looking import Looker
@@ -81,8 +82,8 @@ NONE = Found(np.empty((0, 4), np.float32), np.empty((0, 2, 2), np.float32), np.e
 class Detector(Looker):
     """A BlazeFace model, ready to find faces."""
 
-    def find(self, photos: Sequence[NDArray[np.uint8]], side: int, score: float) -> list[Found]:
-        """The faces of each photo, uint8 (height, width, 3), with at least this `score`.
+    def find(self, photos: Sequence[Image.Image], side: int, score: float) -> list[Found]:
+        """The faces of each photo, in colour, with at least this `score`.
 
         `side`: the longer one of the views that they are fitted into, a multiple of 16 pixels.
         """

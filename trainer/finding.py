@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
 from trainer.crowds import GLANCE, CrowdFinder
 from trainer.detection import Detector, merge
@@ -127,7 +127,7 @@ def _one_by_one(sight: Sight) -> list[Sight]:
     return [replace(sight, faces=sight.faces[[i]]) for i in range(len(sight.faces))]
 
 
-def _with_margin(sight: Sight) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+def _with_margin(sight: Sight) -> tuple[Image.Image, tuple[int, int]]:
     """The photo in the middle of a black one, and where in the photo the corner of that is."""
     margin = round(MARGIN * sight.side)
-    return np.pad(sight.photo, ((margin, margin), (margin, margin), (0, 0))), (-margin, -margin)
+    return ImageOps.expand(sight.photo, margin), (-margin, -margin)

@@ -164,16 +164,12 @@ def _read(image: Image.Image, spec: InputSpec, photo_side: int | None) -> Decode
         if (factor := max(plain.size) // photo_side) > 1:
             plain = plain.reduce(factor)
         photo = np.asarray(plain, dtype=np.uint8)
-    return DecodedImage(_stretch(plain, spec), width, height, file_format, photo)
+    return DecodedImage(stretched(plain, spec), width, height, file_format, photo)
 
 
-def stretched(photo: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
-    """A photo, uint8 (h, w, 3), as `spec` wants it, uint8 of `spec.shape`."""
-    return _stretch(Image.fromarray(photo), spec)
-
-
-def _stretch(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
-    sized = image.resize((spec.width, spec.height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+def stretched(photo: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
+    """A photo as `spec` wants it, uint8 of `spec.shape`."""
+    sized = photo.resize((spec.width, spec.height), Image.Resampling.BILINEAR, reducing_gap=2.0)
     return np.asarray(sized.convert(spec.mode), dtype=np.uint8).reshape(spec.shape)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from trainer.crops import FRAME, crops
 from trainer.detection import NONE, Found
@@ -28,12 +30,12 @@ In so small an image a detector may find nothing, and there is no scene to speak
 
 @dataclass(frozen=True)
 class Sight:
-    """A photo, uint8 (h, w, 3), and faces in it.
+    """A photo, in colour, and faces in it.
 
     `scale`: pixels of the whole upright image for one of the photo.
     """
 
-    photo: NDArray[np.uint8]
+    photo: Image.Image
     scale: float
     faces: Found = NONE
 
@@ -41,20 +43,22 @@ class Sight:
     def of(cls, image: DecodedImage) -> Sight:
         """An image that was decoded with a photo, without any faces yet."""
         assert image.photo is not None  # Whoever looks for faces decodes for that.
-        return cls(image.photo, _scale(image, image.photo))
+        photo = Image.fromarray(image.photo)
+        return cls(photo, _scale(image, photo))
 
     def enlarged(self, image: DecodedImage, side: int) -> Sight:
         """The same with a larger photo of the image, as for a View's `side`, if that can be had."""
-        photo = larger_photo(image, side) if self.scale > 1 else None  # Else it is the whole image.
-        if photo is None:
+        pixels = larger_photo(image, side) if self.scale > 1 else None  # Else it is all there is.
+        if pixels is None:
             return self
+        photo = Image.fromarray(pixels)
         scale = _scale(image, photo)
         return Sight(photo, scale, self.faces.scaled(self.scale / scale))
 
     @property
     def side(self) -> int:
         """Pixels of the longer side of the photo."""
-        return int(max(self.photo.shape[:2]))
+        return max(self.photo.size)
 
     @property
     def is_small(self) -> bool:
@@ -69,14 +73,14 @@ class Sight:
     @property
     def covered(self) -> NDArray[np.float64]:
         """The share of the photo that the crop of each face is, float64 (n,)."""
-        return np.asarray((FRAME * self.faces.sides) ** 2 / np.prod(self.photo.shape[:2]))
+        return np.asarray((FRAME * self.faces.sides) ** 2 / math.prod(self.photo.size))
 
     @property
     def is_crop(self) -> bool:
         """Whether it shows nothing but one face."""
         if self.is_small:
             return True
-        short, long = sorted(self.photo.shape[:2])
+        short, long = sorted(self.photo.size)
         return len(self.faces) == 1 and self.covered[0] > COVERED and long <= SQUARE * short
 
     @property
@@ -91,8 +95,8 @@ class Sight:
         return crops(self.photo, self.faces, spec)
 
 
-def _scale(image: DecodedImage, photo: NDArray[np.uint8]) -> float:
-    return max(image.width, image.height) / int(max(photo.shape[:2]))
+def _scale(image: DecodedImage, photo: Image.Image) -> float:
+    return max(image.width, image.height) / max(photo.size)
 
 
 def largest_faces(

@@ -37,12 +37,12 @@ def shapes(side: int) -> tuple[tuple[int, int], ...]:
     return tuple(shape for short in shorts for shape in ((short, side), (side, short)))
 
 
-def letterboxed(photo: NDArray[np.uint8], side: int) -> Letterboxed:
-    """A photo, uint8 (h, w, 3), in a view whose longer side is `side`, a multiple of STEP."""
-    height, width = photo.shape[:2]
+def letterboxed(photo: Image.Image, side: int) -> Letterboxed:
+    """A photo, in colour, in a view whose longer side is `side`, a multiple of STEP."""
+    width, height = photo.size
     scale = side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
+    small = photo.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
     shape = next(s for s in shapes(side) if s[0] >= size[1] and s[1] >= size[0])
     left, top = (shape[1] - size[0]) // 2, (shape[0] - size[1]) // 2
     pixels = np.zeros((*shape, 3), np.uint8)

@@ -57,7 +57,7 @@ def test_the_eyes_of_a_turned_face_come_out_level(degrees: float, side: int) -> 
     pen = ImageDraw.Draw(photo)
     for eye, color in zip(face.eyes[0].tolist(), ("red", "lime"), strict=True):
         pen.circle(eye, side / 25, color)
-    [crop] = crops(np.asarray(photo), face, COLOR)
+    [crop] = crops(photo, face, COLOR)
     row = 0.5 + RAISED - 0.1 / FRAME
     assert dot_in(crop, 0) == pytest.approx((0.5 - 0.15 / FRAME, row), abs=0.015)
     assert dot_in(crop, 1) == pytest.approx((0.5 + 0.15 / FRAME, row), abs=0.015)
@@ -68,10 +68,9 @@ def test_the_eyes_of_a_turned_face_come_out_level(degrees: float, side: int) -> 
 def test_a_face_that_was_turned_looks_as_if_it_was_not(degrees: float, spec: InputSpec) -> None:
     upright = draw_face(random.Random(7), "sad", (400, 400))
     tilted = upright.rotate(-degrees, Image.Resampling.BICUBIC)
-    [straight] = crops(np.asarray(upright), face_at(200, 200, 180), spec).astype(int)
+    [straight] = crops(upright, face_at(200, 200, 180), spec).astype(int)
     raised, not_turned = (
-        crops(np.asarray(tilted), face_at(200, 200, 180, eyes), spec)[0]
-        for eyes in (turned(degrees), LEVEL)
+        crops(tilted, face_at(200, 200, 180, eyes), spec)[0] for eyes in (turned(degrees), LEVEL)
     )
     # RAISED is measured along the face, so that its middle stays where it was.
     assert np.abs(raised - straight).mean() < 2
@@ -81,7 +80,8 @@ def test_a_face_that_was_turned_looks_as_if_it_was_not(degrees: float, spec: Inp
 @pytest.mark.parametrize("degrees", [0, 45, -30])
 def test_a_turned_crop_is_filled_to_its_corners(degrees: float) -> None:
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :], 256, axis=0)
-    [crop] = crops(np.stack([ramp] * 3, axis=-1), face_at(128, 128, 100, turned(degrees)), GRAY)
+    photo = Image.fromarray(np.stack([ramp] * 3, axis=-1))
+    [crop] = crops(photo, face_at(128, 128, 100, turned(degrees)), GRAY)
     places = (np.arange(48) + 0.5) / 48 - 0.5
     right, below = np.cos(np.radians(degrees)), -np.sin(np.radians(degrees))
     shades = 128 + FRAME * 100 * (right * places + below * (places[:, None] - RAISED)) - 0.5
@@ -89,8 +89,8 @@ def test_a_turned_crop_is_filled_to_its_corners(degrees: float) -> None:
 
 
 def test_the_frame_is_a_little_larger_than_the_box_and_lies_higher() -> None:
-    photo = np.full((400, 500, 3), 255, np.uint8)
-    photo[100:260, 200:360] = 0
+    photo = Image.new("RGB", (500, 400), "white")
+    photo.paste("black", (200, 100, 360, 260))
     [crop] = crops(photo, face_at(280, 180, 160), InputSpec(117, 117, 1))
     dark = crop[..., 0] < 128
     rows, columns = np.flatnonzero(dark.any(axis=1)), np.flatnonzero(dark.any(axis=0))
@@ -100,8 +100,8 @@ def test_the_frame_is_a_little_larger_than_the_box_and_lies_higher() -> None:
 
 
 def test_a_box_that_is_no_square_gets_a_square_frame_around_its_longer_side() -> None:
-    photo = np.full((400, 500, 3), 255, np.uint8)
-    photo[100:260, 240:320] = 0
+    photo = Image.new("RGB", (500, 400), "white")
+    photo.paste("black", (240, 100, 320, 260))
     face = face_at(280, 180, 160)
     face.boxes[0, [0, 2]] = 240, 320
     [crop] = crops(photo, face, InputSpec(117, 117, 1))
@@ -111,7 +111,7 @@ def test_a_box_that_is_no_square_gets_a_square_frame_around_its_longer_side() ->
 
 
 def test_eyes_near_to_each_other_are_no_line_to_turn_by() -> None:
-    photo = np.asarray(draw_face(random.Random(3), "happy", (200, 200)))
+    photo = draw_face(random.Random(3), "happy", (200, 200))
     [level] = crops(photo, face_at(100, 100, 120), GRAY)
     for profile in (((-0.05, 0.08), (0.05, -0.08)), ((0.0, 0.0), (0.0, 0.0))):
         assert np.array_equal(crops(photo, face_at(100, 100, 120, profile), GRAY)[0], level)
@@ -121,7 +121,7 @@ def test_eyes_near_to_each_other_are_no_line_to_turn_by() -> None:
 
 def test_beyond_the_edge_of_the_photo_the_edge_is_continued() -> None:
     rows = np.arange(200, dtype=np.uint8)
-    photo = np.repeat(np.repeat(rows[:, None, None], 100, axis=1), 3, axis=2)
+    photo = Image.fromarray(np.repeat(np.repeat(rows[:, None, None], 100, axis=1), 3, axis=2))
     [beside] = crops(photo, face_at(0, 100, 80), GRAY)
     [inside] = crops(photo, face_at(50, 100, 80), GRAY)
     assert np.array_equal(beside, inside)
@@ -135,7 +135,7 @@ def test_beyond_the_edge_of_the_photo_the_edge_is_continued() -> None:
 
 
 def test_gray_is_the_gray_of_the_colours() -> None:
-    photo = np.asarray(draw_face(random.Random(4), "happy", (300, 300)))
+    photo = draw_face(random.Random(4), "happy", (300, 300))
     face = face_at(150, 150, 220)
     [color], [gray] = crops(photo, face, InputSpec(48, 48, 3)), crops(photo, face, GRAY)
     assert (color.shape, gray.shape) == ((48, 48, 3), (48, 48, 1))
@@ -147,15 +147,15 @@ def test_gray_is_the_gray_of_the_colours() -> None:
 def test_a_face_of_any_size_is_cut_out_smoothly(side: float) -> None:
     """Black and white columns finer than the crop's pixels become gray, not stripes."""
     fine = side > 1000
-    photo = np.full((2000, 2000, 3), 128, np.uint8)
+    pixels = np.full((2000, 2000, 3), 128, np.uint8)
     if fine:
-        photo[:, ::2], photo[:, 1::2] = 0, 255
-    [crop] = crops(photo, face_at(1000, 1000, side), GRAY)
+        pixels[:, ::2], pixels[:, 1::2] = 0, 255
+    [crop] = crops(Image.fromarray(pixels), face_at(1000, 1000, side), GRAY)
     assert np.abs(crop.astype(int) - 128).max() <= (20 if fine else 0)
 
 
 def test_each_face_has_its_crop_and_no_face_has_none() -> None:
-    photo = np.asarray(draw_face(random.Random(4), "happy", (300, 300)))
+    photo = draw_face(random.Random(4), "happy", (300, 300))
     one, other = face_at(100, 100, 80), face_at(200, 150, 120, turned(10))
     both = Found(
         *(

@@ -22,10 +22,6 @@ ORIGINAL = ROOT / "docs" / "blazeface" / "face_detection_short_range.tflite"
 SCORE = 0.6
 
 
-def photo(size: tuple[int, int], *places: Place) -> np.ndarray:
-    return np.asarray(people(size, *places))
-
-
 def outputs_of_the_original(pixels: np.ndarray) -> list[np.ndarray]:
     """Points and logits of one square, as MediaPipe's own file gives them."""
     with warnings.catch_warnings():
@@ -72,14 +68,14 @@ SMALL = [(20, 20, 60), (200, 60, 60), (400, 30, 60), (100, 250, 60), (300, 300, 
 def test_faces_are_found_where_they_were_drawn(
     detector: Detector, side: int, size: tuple[int, int], places: list[Place]
 ) -> None:
-    [found] = detector.find([photo(size, *places)], side, SCORE)
+    [found] = detector.find([people(size, *places)], side, SCORE)
     assert_found(found, *places)
     assert (np.diff(found.scores) <= 0).all()
     assert found.scores.min() >= SCORE
 
 
 def test_a_face_that_is_too_small_for_a_view_is_seen_in_a_closer_one(detector: Detector) -> None:
-    image = photo((500, 400), *SMALL)
+    image = people((500, 400), *SMALL)
     assert [len(detector.find([image], side, SCORE)[0]) for side in (128, 256)] == [0, 5]
 
 
@@ -87,17 +83,17 @@ def test_a_face_that_is_too_small_for_a_view_is_seen_in_a_closer_one(detector: D
 @pytest.mark.parametrize(
     "empty",
     [
-        np.zeros((1, 1, 3), np.uint8),
-        np.full((1, 2000, 3), 255, np.uint8),
-        noise(2000, 1, 3),
-        noise(300, 200, 3),
-        np.asarray(Image.linear_gradient("L").convert("RGB")),
-        photo((640, 480)),
+        Image.new("RGB", (1, 1)),
+        Image.new("RGB", (2000, 1), "white"),
+        Image.fromarray(noise(2000, 1, 3)),
+        Image.fromarray(noise(300, 200, 3)),
+        Image.linear_gradient("L").convert("RGB"),
+        people((640, 480)),
     ],
     ids=["pixel", "wide thread", "high thread", "noise", "gradient", "flat"],
 )
 def test_where_there_is_no_face_none_is_found(
-    detector: Detector, empty: np.ndarray, side: int
+    detector: Detector, empty: Image.Image, side: int
 ) -> None:
     [found] = detector.find([empty], side, SCORE)
     assert len(found) == 0
@@ -106,7 +102,9 @@ def test_where_there_is_no_face_none_is_found(
 
 def test_what_is_found_does_not_depend_on_the_company_in_the_batch(detector: Detector) -> None:
     photos = [
-        photo((300 + 10 * i, 300), *[(20, 10, 200)] * (i % 3 > 0)) if i % 2 else noise(200, 300, 3)
+        people((300 + 10 * i, 300), *[(20, 10, 200)] * (i % 3 > 0))
+        if i % 2
+        else Image.fromarray(noise(200, 300, 3))
         for i in range(18)
     ]
     together = detector.find(photos, 128, SCORE)
@@ -120,7 +118,7 @@ def test_what_is_found_does_not_depend_on_the_company_in_the_batch(detector: Det
 
 
 def test_a_higher_score_leaves_the_surest(detector: Detector) -> None:
-    image = photo((1000, 800), *GROUP)
+    image = people((1000, 800), *GROUP)
     [all_of_them] = detector.find([image], 256, SCORE)
     between = float(all_of_them.scores[1:3].mean())
     [surest] = detector.find([image], 256, between)
@@ -131,7 +129,7 @@ def test_a_higher_score_leaves_the_surest(detector: Detector) -> None:
 
 
 def test_most_drawn_faces_are_found_once(detector: Detector) -> None:
-    faces = [np.asarray(drawn(seed, 96)) for seed in range(100, 164)]
+    faces = [drawn(seed, 96) for seed in range(100, 164)]
     counts = [len(found) for found in detector.find(faces, 128, SCORE)]
     assert counts.count(1) >= 60
     assert max(counts) == 1

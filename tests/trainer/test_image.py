@@ -238,4 +238,4 @@ def test_a_larger_photo_that_is_too_large_to_decode_is_not_had(
 def test_a_photo_is_stretched_as_the_whole_image_is(face: Image.Image, spec: InputSpec) -> None:
     image = decode(encoded(face, "PNG"), View(spec, 320))
     assert image.photo is not None
-    assert np.array_equal(stretched(image.photo, spec), image.pixels)
+    assert np.array_equal(stretched(Image.fromarray(image.photo), spec), image.pixels)

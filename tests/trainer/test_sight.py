@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.trainer.people import drawn, faces_of
 from trainer.crops import FRAME, crops
@@ -12,7 +13,7 @@ SPEC = InputSpec(48, 48, 1)
 
 
 def test_what_crops_leave_of_the_photo_is_the_rest() -> None:
-    photo = np.zeros((200, 400, 3), np.uint8)
+    photo = Image.new("RGB", (400, 200))
     assert Sight(photo, 1.0).rest == 1.0
     one = Sight(photo, 3.0, faces_of((10, 10, 100, 0.9)))
     assert one.rest == pytest.approx(1 - (FRAME * 100) ** 2 / (200 * 400))
@@ -23,7 +24,7 @@ def test_what_crops_leave_of_the_photo_is_the_rest() -> None:
 
 @pytest.mark.parametrize(("side", "is_crop"), [(118, False), (124, True), (190, True)])
 def test_a_photo_that_one_face_covers_is_shown_as_it_is(side: int, is_crop: bool) -> None:
-    photo = np.asarray(drawn(6, 200))
+    photo = drawn(6, 200)
     one = faces_of((10, 5, side, 0.9))
     sight = Sight(photo, 2.0, one)
     assert (sight.rest == 0.0) == is_crop
@@ -33,7 +34,7 @@ def test_a_photo_that_one_face_covers_is_shown_as_it_is(side: int, is_crop: bool
 
 
 def test_a_photo_that_two_faces_cover_is_not_taken_for_one() -> None:
-    photo = np.asarray(drawn(6, 200))
+    photo = drawn(6, 200)
     pair = faces_of((0, 0, 110, 0.9), (115, 115, 80, 0.9))
     covered = FRAME**2 * (110**2 + 80**2) / 200**2
     assert covered > COVERED
@@ -47,6 +48,6 @@ def test_a_photo_that_two_faces_cover_is_not_taken_for_one() -> None:
 
 def test_sides_are_shares_of_the_longer_side_of_the_photo() -> None:
     faces = faces_of((0, 0, 47, 0.9), (50, 50, 49, 0.9), (100, 100, 20, 0.9))
-    for shape in ((200, 400, 3), (400, 200, 3)):
-        sight = Sight(np.zeros(shape, np.uint8), 1.0, faces)
+    for size in ((400, 200), (200, 400)):
+        sight = Sight(Image.new("RGB", size), 1.0, faces)
         assert sight.sides == pytest.approx([47 / 400, 49 / 400, 20 / 400])

@@ -23,7 +23,7 @@ def spotter() -> Spotter:
 
 
 def view(side: int, *places: tuple[int, int, int]) -> Letterboxed:
-    return letterboxed(np.asarray(people((1200, 900), *places)), side)
+    return letterboxed(people((1200, 900), *places), side)
 
 
 def near(spots: Spots, place: tuple[int, int, int]) -> np.ndarray:
@@ -57,20 +57,20 @@ def test_a_smaller_view_tells_a_crowd_from_a_few(spotter: Spotter) -> None:
 @pytest.mark.parametrize(
     "empty",
     [
-        np.zeros((1, 1, 3), np.uint8),
-        np.full((1, 2000, 3), 255, np.uint8),
-        np.asarray(Image.linear_gradient("L").convert("RGB")),
-        np.asarray(people((640, 480))),
+        Image.new("RGB", (1, 1)),
+        Image.new("RGB", (2000, 1), "white"),
+        Image.linear_gradient("L").convert("RGB"),
+        people((640, 480)),
     ],
     ids=["pixel", "thread", "gradient", "flat"],
 )
-def test_where_there_is_nothing_there_is_no_crowd(spotter: Spotter, empty: np.ndarray) -> None:
+def test_where_there_is_nothing_there_is_no_crowd(spotter: Spotter, empty: Image.Image) -> None:
     [spots] = spotter.find([letterboxed(empty, 512)], 0.0)
     assert len(spots) < 12
 
 
 def test_what_is_seen_does_not_depend_on_the_company(spotter: Spotter) -> None:
-    tall = letterboxed(np.asarray(people((600, 1200), *PLACES[:2])), 512)
+    tall = letterboxed(people((600, 1200), *PLACES[:2]), 512)
     views = [view(512, *PLACES), tall, view(512), view(512, *PLACES[:9])]
     together = spotter.find(views, 0.0)
     assert [len(spots) for spots in together] == [30, 2, 0, 9]
