@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image
-
 from daemon import classifier, worker
 from daemon.cache import Cache
 from daemon.classifier import Unsettled
@@ -133,7 +131,7 @@ def draw(seconds: int, wanted: Wanted) -> bytes:
         if photo.sha256 != wanted.sha256:
             raise NoPicture("The file was changed since.")
         assert photo.outcome.photo is not None
-        image = Image.fromarray(photo.outcome.photo)
+        image = photo.outcome.photo
         image.thumbnail((wanted.side, wanted.side))
         jpeg = io.BytesIO()
         image.save(jpeg, "JPEG", quality=QUALITY)

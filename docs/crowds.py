@@ -249,7 +249,7 @@ def _photos(folder: Path, measuring: bool, side: int) -> Iterator[Pixels]:
             except ImageError:
                 continue
             assert photo is not None
-            yield photo
+            yield np.asarray(photo)
 
 
 def _faces(detector: Detector, photo: Pixels, sides: Sequence[int], score: float) -> Found:

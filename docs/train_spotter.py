@@ -166,7 +166,7 @@ def lessons(composer: Composer, alone: Sequence[Scene]) -> list[list[Lesson]]:
             photo = larger_photo(image, side_of_photo)
             photo = image.photo if photo is None else photo
             assert photo is not None
-            scale = max(photo.shape) / max(image.width, image.height)
+            scale = max(photo.size) / max(image.width, image.height)
             some.append(_lesson(photo, side_of_view, crowd.faces * scale, crowd.others * scale))
     return [*of_views, [_alone(scene, side) for scene in alone for side, _ in VIEWS]]
 
@@ -174,11 +174,12 @@ def lessons(composer: Composer, alone: Sequence[Scene]) -> list[list[Lesson]]:
 def _alone(scene: Scene, side: int) -> Lesson:
     """A photo as it is; whether what the detector is not sure of is a face, does not matter."""
     sure = scene.faces.sure(SURE)
-    return _lesson(scene.photo, side, scene.faces[sure].boxes, scene.faces[~sure].boxes)
+    photo = Image.fromarray(scene.photo)
+    return _lesson(photo, side, scene.faces[sure].boxes, scene.faces[~sure].boxes)
 
 
-def _lesson(photo: Pixels, side: int, faces: Boxes, others: Boxes) -> Lesson:
-    view = letterboxed(Image.fromarray(photo), side)
+def _lesson(photo: Image.Image, side: int, faces: Boxes, others: Boxes) -> Lesson:
+    view = letterboxed(photo, side)
     corner = np.tile(view.corner, 2)
     return Lesson(view.pixels, faces * view.scale + corner, others * view.scale + corner)
 

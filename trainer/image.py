@@ -74,15 +74,15 @@ class DecodedImage:
 
     `pixels` is uint8 of shape (height, width, channels), 0 to 255; `width` and `height` are those
     of the whole upright image in pixels; `format` is Pillow's name of the file format. `photo`: in
-    colour, with its sides in proportion, uint8 (h, w, 3), if it was asked for; `encoded` are then
-    the bytes that it came from, so that it can be had larger, unless they are MOST_ENCODED.
+    colour, with its sides in proportion, if it was asked for; `encoded` are then the bytes that it
+    came from, so that it can be had larger, unless they are MOST_ENCODED.
     """
 
     pixels: NDArray[np.uint8]
     width: int
     height: int
     format: str
-    photo: NDArray[np.uint8] | None = None
+    photo: Image.Image | None = None
     encoded: bytes | None = None
 
     def keeping(self, data: bytes) -> DecodedImage:
@@ -133,7 +133,7 @@ def formats() -> tuple[str, ...]:
     return (*FORMATS, HEIC)
 
 
-def larger_photo(image: DecodedImage, side: int) -> NDArray[np.uint8] | None:
+def larger_photo(image: DecodedImage, side: int) -> Image.Image | None:
     """The photo of an image that has one, decoded again for a `side` as that of a View.
 
     None where there is not enough memory for it.
@@ -163,7 +163,7 @@ def _read(image: Image.Image, spec: InputSpec, photo_side: int | None) -> Decode
     if photo_side is not None:
         if (factor := max(plain.size) // photo_side) > 1:
             plain = plain.reduce(factor)
-        photo = np.asarray(plain, dtype=np.uint8)
+        photo = _alone(plain)
     return DecodedImage(stretched(plain, spec), width, height, file_format, photo)
 
 
@@ -171,6 +171,13 @@ def stretched(photo: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
     """A photo as `spec` wants it, uint8 of `spec.shape`."""
     sized = photo.resize((spec.width, spec.height), Image.Resampling.BILINEAR, reducing_gap=2.0)
     return np.asarray(sized.convert(spec.mode), dtype=np.uint8).reshape(spec.shape)
+
+
+def _alone(image: Image.Image) -> Image.Image:
+    """Without its file, and what else that says."""
+    alone = image.copy()
+    alone.info.clear()
+    return alone
 
 
 def _at_least(size: tuple[int, int], spec: InputSpec, photo_side: int | None) -> tuple[int, int]:

@@ -43,15 +43,13 @@ class Sight:
     def of(cls, image: DecodedImage) -> Sight:
         """An image that was decoded with a photo, without any faces yet."""
         assert image.photo is not None  # Whoever looks for faces decodes for that.
-        photo = Image.fromarray(image.photo)
-        return cls(photo, _scale(image, photo))
+        return cls(image.photo, _scale(image, image.photo))
 
     def enlarged(self, image: DecodedImage, side: int) -> Sight:
         """The same with a larger photo of the image, as for a View's `side`, if that can be had."""
-        pixels = larger_photo(image, side) if self.scale > 1 else None  # Else it is all there is.
-        if pixels is None:
+        photo = larger_photo(image, side) if self.scale > 1 else None  # Else it is the whole image.
+        if photo is None:
             return self
-        photo = Image.fromarray(pixels)
         scale = _scale(image, photo)
         return Sight(photo, scale, self.faces.scaled(self.scale / scale))
 

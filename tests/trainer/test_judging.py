@@ -210,7 +210,7 @@ def test_a_small_image_is_taken_for_the_crop_of_a_face(
     assert of_larger is None
     for image, one in ((crop, of_crop), (wide, of_wide), (found, of_found)):
         assert image.photo is not None
-        pixels = stretched(Image.fromarray(image.photo), judge.predict.spec)
+        pixels = stretched(image.photo, judge.predict.spec)
         want = float(judge.predict.logits(pixels[None])[0])
         assert one == Judged((), pytest.approx(want, abs=1e-4), 0.0)
     alone = bundle_of(faces_alone, faces=judge).classify([crop])
