@@ -213,8 +213,10 @@ def _heads(folder: Path, measuring: bool, detector: Detector) -> Iterator[Head]:
     for photo in _photos(folder, measuring, 400):
         for box in _faces(detector, photo, (128, 256), SURE).boxes:
             side = float((box[2:] - box[:2]).max())
+            if side < SHARP:
+                continue
             head = _cut(photo, box, side)
-            if side >= SHARP and len(_faces(detector, head.pixels, (64, 128), POSSIBLE)) == 1:
+            if len(_faces(detector, head.pixels, (64, 128), POSSIBLE)) == 1:
                 yield head
 
 
@@ -253,7 +255,8 @@ def _photos(folder: Path, measuring: bool, side: int) -> Iterator[Pixels]:
 
 
 def _faces(detector: Detector, photo: Pixels, sides: Sequence[int], score: float) -> Found:
-    return merge([detector.find([Image.fromarray(photo)], side, score)[0] for side in sides])
+    image = Image.fromarray(photo)
+    return merge([detector.find([image], side, score)[0] for side in sides])
 
 
 def _colour(rng: random.Random) -> tuple[int, int, int]:

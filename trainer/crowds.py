@@ -98,46 +98,47 @@ class CrowdFinder:
         large = sight.sides[sight.faces.sure(CERTAIN)] >= LARGE
         return not (sight.is_small or large.any())
 
-    def _unknown(self, spots: Spots, sight: Sight) -> NDArray[np.bool_]:
-        """Which of the spots are not within a face that is known; what may be a group is none."""
-        known = sight.faces[sight.faces.sure(self._limits.score)]
+    def _unknown(self, spots: Spots, sight: Sight) -> Spots:
+        """Those that are not within a face that is known; what may be a group is none."""
+        known = self._sure(sight.faces)
         same_size = known.sides < SMALLER * spots.sides[:, None]
         at_face = _inside(spots.places, known.boxes) & (same_size | known.sure(CERTAIN))
-        return np.asarray(~at_face.any(axis=1))
+        return spots[~at_face.any(axis=1)]
 
     def _crowd(self, sight: Sight, image: DecodedImage, likely: Spots) -> Sight | None:
         """With the faces around spots, if the likely ones and those that are known are many."""
-        is_crowd = bool(sight.faces.sure(self._limits.score).sum() >= SAMPLE)
-        if self._unknown(likely, sight).sum() < (1 if is_crowd else CROWD):
+        is_crowd = len(self._sure(sight.faces)) >= SAMPLE
+        unknown = self._unknown(likely, sight)
+        if len(unknown) < (1 if is_crowd else CROWD):
             return None
         large = sight.enlarged(image, LARGER)
-        likely = likely.scaled(sight.scale / large.scale)
-        large, is_crowd = self._closely(large, likely, is_crowd=is_crowd)
+        unknown = unknown.scaled(sight.scale / large.scale)
+        large, is_crowd = self._closely(large, unknown, is_crowd=is_crowd)
         if large.side > CLOSER:
             [spots] = self._spotter.find([letterboxed(large.photo, CLOSER)], POSSIBLE)
-            large, is_crowd = self._closely(large, spots, is_crowd=is_crowd)
-        sure = large.faces[large.faces.sure(self._limits.score)]
-        return replace(large, faces=_without_groups(sure)) if is_crowd else None
+            unknown = self._unknown(spots, large)
+            large, is_crowd = self._closely(large, unknown, is_crowd=is_crowd)
+        return replace(large, faces=_without_groups(self._sure(large.faces))) if is_crowd else None
 
     def _closely(self, sight: Sight, spots: Spots, *, is_crowd: bool) -> tuple[Sight, bool]:
         """With the faces around spots, as long as some show; and whether it is a crowd."""
-        unknown = spots[self._unknown(spots, sight)][:MOST]
         known = [sight.faces]
-        for start in range(0, len(unknown), SAMPLE):
-            some = unknown[start : start + SAMPLE]
+        for start in range(0, min(len(spots), MOST), SAMPLE):
+            some = spots[start : min(start + SAMPLE, MOST)]
             faces = self._around(sight.photo, some)
-            if not (is_crowd or self._shown(faces) >= len(some) / 2):
+            shown = sum(len(self._sure(each)) > 0 for each in faces)
+            if not is_crowd and shown < len(some) / 2:
                 break
-            told = list(map(_told_twice, faces, some.one_by_one()))
-            if not self._shown(told):
+            told = [self._sure(each) for each in map(_told_twice, faces, some.one_by_one())]
+            if not any(len(each) for each in told):
                 break
             is_crowd = True
-            known += [each[each.sure(self._limits.score)] for each in told]
+            known += told
         return replace(sight, faces=merge(known)), is_crowd
 
-    def _shown(self, faces: Sequence[Found]) -> int:
-        """At how many spots there is a sure face."""
-        return sum(bool(each.sure(self._limits.score).any()) for each in faces)
+    def _sure(self, faces: Found) -> Found:
+        """Those with the score of a face that counts."""
+        return faces[faces.sure(self._limits.score)]
 
     def _around(self, photo: Image.Image, spots: Spots) -> list[Found]:
         """What may be faces at each spot, in a view of its surroundings."""
