@@ -35,6 +35,10 @@ class Spots:
         """Some of them, chosen as NumPy does."""
         return Spots(self.places[rows], self.sides[rows], self.logits[rows])
 
+    def count(self, logit: float) -> int:
+        """How many of them have at least this `logit`."""
+        return int((self.logits >= logit).sum())
+
     def scaled(self, factor: float) -> Spots:
         """The same in a photo that is larger by this factor."""
         to = np.float32(factor)

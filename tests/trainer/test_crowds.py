@@ -19,10 +19,11 @@ from tests.trainer.watching import (
     Watched,
     find,
     in_the_original,
+    rows_of,
 )
-from trainer import bundle
+from trainer import bundle, crowds
 from trainer.crops import crops
-from trainer.crowds import CERTAIN, MOST, POSSIBLE
+from trainer.crowds import CERTAIN, GLANCE, LIKELY, MOST, POSSIBLE, VAIN
 from trainer.detection import Detector, Found, merge
 from trainer.faces import FaceLimits
 from trainer.finding import FaceFinder
@@ -32,7 +33,7 @@ from trainer.views import Letterboxed, letterboxed
 
 def test_a_crowd_is_looked_at_in_a_larger_photo(watched: Watched, crowd: DecodedImage) -> None:
     [sight] = find(watched, crowd)
-    assert watched.looks == [(128, 1), (256, 1), *[(80, 6)] * 4]
+    assert watched.looks == [(128, 1), (256, 1), *[(64, 6)] * 4]
     larger = larger_photo(crowd, 1024)
     assert larger is not None
     assert sight.photo == larger
@@ -46,7 +47,7 @@ def test_a_crowd_whose_photo_cannot_be_had_larger_is_looked_at_as_it_is(
     watched: Watched, crowd: DecodedImage
 ) -> None:
     [sight] = find(watched, replace(crowd, encoded=None))
-    assert watched.looks[2:] == [(80, 6)] * 4
+    assert watched.looks[2:] == [(64, 6)] * 4
     assert sight.photo == crowd.photo  # type: ignore[arg-type]
     assert sight.scale == 1600 / FaceFinder.photo_side
     assert_found(in_the_original(sight), *CROWD)
@@ -79,7 +80,7 @@ def test_a_crowd_in_a_turned_file_is_found_upright(detector: Detector) -> None:
 def test_a_group_of_small_faces_is_found(watched: Watched, eight: DecodedImage) -> None:
     [sight] = find(watched, eight)
     assert_found(in_the_original(sight), *EIGHT)
-    assert watched.looks == [(128, 1), (256, 1), (80, 6), (80, 1), (80, 1)]
+    assert watched.looks == [(128, 1), (256, 1), (64, 6), (64, 2)]
     [glance] = watched.find([sight.photo], 256, FaceLimits().score)
     assert len(glance) < 8
 
@@ -98,7 +99,7 @@ def test_beside_a_large_face_that_is_certain_nobody_looks_for_small_ones(
     [sight] = find(watched, seen(people((800, 600), large, *small), VIEW))
     assert_found(in_the_original(sight), *[large, *small][:count])
     assert (sight.faces.scores[0] >= CERTAIN) == (count == 1)
-    assert watched.looks == [(128, 1), (80, 6)][: min(count, 2)]
+    assert watched.looks == [(128, 1), (64, 6), (64, 3)][:count]
 
 
 @pytest.mark.parametrize("size", [(1200, 900), (900, 1200)])
@@ -127,6 +128,16 @@ def test_tiny_faces_are_found_beside_a_larger_one(detector: Detector) -> None:
     assert_found(in_the_original(sight), *places)
 
 
+def test_faint_faces_in_a_large_image_are_looked_for_in_a_larger_view(detector: Detector) -> None:
+    places = rows_of(10, 6, (182, 160), 36)
+    image = seen(people((1280, 960), *places), VIEW, "JPEG")
+    [sight] = find(detector, image)
+    assert len(sight.faces) == len(places)
+    assert image.photo is not None
+    [spots] = bundle.spotter().find([letterboxed(image.photo, GLANCE)], LIKELY)
+    assert 0 < len(spots) < crowds.CROWD
+
+
 def test_few_tiny_faces_are_no_crowd(watched: Watched) -> None:
     [sight] = find(watched, seen(people((1200, 900), *TINY[:5]), VIEW, "JPEG"))
     assert len(sight.faces) == 0
@@ -146,7 +157,7 @@ def test_beside_many_known_faces_a_single_spot_is_looked_at(
 def test_what_only_looks_like_a_crowd_is_looked_at_in_samples(watched: Watched) -> None:
     [sight] = find(watched, seen(Image.fromarray(noise(56, 75, 3)).resize((1200, 900)), VIEW))
     assert len(sight.faces) == 0
-    assert watched.looks == [(128, 1), (256, 1), (80, 6), (80, 6)]
+    assert watched.looks == [(128, 1), (256, 1), (64, 6), (64, 6)]
 
 
 def test_less_likely_spots_are_left_where_no_face_shows(watched: Watched) -> None:
@@ -156,7 +167,8 @@ def test_less_likely_spots_are_left_where_no_face_shows(watched: Watched) -> Non
     assert len(spots) > MOST
     [sight] = find(watched, seen(image, VIEW, "JPEG"))
     assert_found(in_the_original(sight), *CROWD[:6])
-    assert watched.looks == [(128, 1), (256, 1), (80, 6), (80, 6), (80, 6)]
+    # In the first view a sample shows too few; in the second it shows all, and the next none.
+    assert watched.looks == [(128, 1), (256, 1), (64, 6), (64, 6), *[(64, 6)] * VAIN]
 
 
 def test_a_crowd_in_a_small_image_is_found(detector: Detector) -> None:
