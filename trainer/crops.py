@@ -31,23 +31,22 @@ def crops(photo: Image.Image, faces: Found, spec: InputSpec) -> NDArray[np.uint8
 
     Where a crop reaches over the edge of the photo, the edge is continued.
     """
-    image = photo.convert(spec.mode)
-    cut = [np.asarray(_crop(image, faces.boxes[i], faces.eyes[i], spec)) for i in range(len(faces))]
+    cut = [np.asarray(_crop(photo, faces.boxes[i], faces.eyes[i], spec)) for i in range(len(faces))]
     return np.array(cut, np.uint8).reshape(-1, *spec.shape)
 
 
 def _crop(
-    image: Image.Image, box: NDArray[np.float32], eyes: NDArray[np.float32], spec: InputSpec
+    photo: Image.Image, box: NDArray[np.float32], eyes: NDArray[np.float32], spec: InputSpec
 ) -> Image.Image:
     width = float((box[2:] - box[:2]).max())
     side = max(FRAME * width, 1.0)
     across = _level(eyes, width)
     down = np.array([-across[1], across[0]])
     middle = (box[:2] + box[2:]) / 2 - RAISED * side * down
-    part, corner = _around(image, middle, side)
+    part, corner = _around(photo, middle, side)
     factor = max(1, int(side / (SAMPLES * spec.width)))
     middle, side = (middle - corner) / factor, side / factor
-    part, corner = _continued(part.reduce(factor), middle, side)
+    part, corner = _continued(part.convert(spec.mode).reduce(factor), middle, side)
     samples = max(1, min(SAMPLES, round(side / spec.width)))
     size = spec.width * samples, spec.height * samples
     # From places in the crop to places in the part.

@@ -75,6 +75,10 @@ SMALLER, SEVERAL = 2.0, 3
 how many in it make it one."""
 
 
+Place = NDArray[np.float32]
+"""x and y in a photo, float32 (2,)."""
+
+
 class CrowdFinder:
     """Finds the faces of crowds that a detector has overlooked.
 
@@ -149,7 +153,11 @@ class CrowdFinder:
             shown = sum(len(self._sure(each)) > 0 for each in faces)
             if not is_crowd and shown < len(some) / 2:
                 break
-            told = [self._sure(each) for each in map(_told_twice, faces, some.one_by_one())]
+            told = [
+                self._sure(_told_twice(each, likely))
+                for each, likely in zip(faces, some.logits.tolist(), strict=True)
+                if len(each)
+            ]
             vain = 0 if any(len(each) for each in told) else vain + 1
             if vain == VAIN:
                 break
@@ -163,31 +171,36 @@ class CrowdFinder:
 
     def _around(self, photo: Image.Image, spots: Spots) -> list[Found]:
         """What may be faces at each spot, in a view of its surroundings."""
-        parts = [_surroundings(photo, spot) for spot in spots.one_by_one()]
-        found = self._detector.find([part for part, _ in parts], CLOSE, self._limits.suspected)
-        return [
-            _at(spot, some.moved(corner))
-            for spot, some, (_, corner) in zip(spots.one_by_one(), found, parts, strict=True)
+        views = [
+            _surroundings(photo, *spot) for spot in zip(spots.places, spots.sides, strict=True)
         ]
+        found = self._detector.look(views, self._limits.suspected)
+        return [_at(place, faces) for place, faces in zip(spots.places, found, strict=True)]
 
 
-def _surroundings(photo: Image.Image, spot: Spots) -> tuple[Image.Image, tuple[int, int]]:
-    """A square part of the photo around the spot, and x and y of its corner."""
-    side = max(1, min(round(AROUND * spot.sides.item()), *photo.size))
-    last = np.array(photo.size) - side
-    [(x, y)] = np.clip(np.round(spot.places - side / 2).astype(int), 0, last).tolist()
-    return photo.crop((x, y, x + side, y + side)), (x, y)
+def _surroundings(photo: Image.Image, place: Place, face: float) -> Letterboxed:
+    """A view of a square part of the photo around a place, for a face of a side there."""
+    side = max(1, min(round(AROUND * float(face)), *photo.size))
+    x, y = (
+        max(0, min(round(float(at) - side / 2), length - side))
+        for at, length in zip(place, photo.size, strict=True)
+    )
+    box, scale = (x, y, x + side, y + side), CLOSE / side
+    view = photo.resize((CLOSE, CLOSE), Image.Resampling.BILINEAR, box, reducing_gap=1.0)
+    return Letterboxed(np.asarray(view), np.array([-x, -y], np.float32) * scale, scale)
 
 
-def _at(spot: Spots, faces: Found) -> Found:
-    """The faces around the place of the spot."""
-    [there] = _inside(spot.places, faces.boxes)
+def _at(place: Place, faces: Found) -> Found:
+    """The faces around a place."""
+    if not len(faces):
+        return faces
+    [there] = _inside(place[None], faces.boxes)
     return faces[there]
 
 
-def _told_twice(faces: Found, spot: Spots) -> Found:
-    """With the scores that both networks give to those at the spot: the logits are added."""
-    logits = logit(faces.scores) + np.clip(spot.logits, 0, SUPPORT)
+def _told_twice(faces: Found, likely: float) -> Found:
+    """With the scores that both networks give: the logit of the spot is added to theirs."""
+    logits = logit(faces.scores) + max(0.0, min(likely, SUPPORT))
     return replace(faces, scores=probability(logits))
 
 

@@ -97,7 +97,8 @@ class Detector(Looker):
             # A logit is compared rather than a score: that saves the sigmoid of what is no face.
             sure = logits >= logit(np.array(score))
             anchors = _anchors(*pixels.shape[1:3])
-            for n, (i, those) in enumerate(zip(rows, sure, strict=True)):
+            for n in np.flatnonzero(sure.any(axis=1)):
+                i, those = rows[n], sure[n]
                 faces = _decode(points[n, those], logits[n, those], anchors[those], views[i])
                 found[i] = merge([faces])
         return found
@@ -147,30 +148,34 @@ def _decode(
 
 def merge(views: Sequence[Found]) -> Found:
     """Each face of a photo once, as the mean of what was found of it, weighted by the scores."""
-    boxes, eyes, scores = _joined(views)
-    if len(scores) < 2:  # as in most views
-        return Found(boxes, eyes, scores)
-    left = np.ones(len(scores), bool)
-    same = (overlaps(boxes, boxes) > SAME_FACE) | np.eye(len(boxes), dtype=bool)
-    faces: list[Found] = []
-    for surest in np.argsort(-scores, kind="stable"):
-        if left[surest]:
-            members = np.flatnonzero(same[surest] & left)
-            left[members] = False
-            weights = scores[members] / scores[members].sum()
-            box, eye = weights @ boxes[members], weights @ eyes[members].reshape(-1, 4)
-            faces.append(Found(box[None], eye.reshape(1, 2, 2), scores[[surest]]))
-    return Found(*_joined(faces))
-
-
-def _joined(
-    some: Sequence[Found],
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    return (
-        np.concatenate([found.boxes for found in some]),
-        np.concatenate([found.eyes for found in some]),
-        np.concatenate([found.scores for found in some]),
+    found = Found(
+        np.concatenate([some.boxes for some in views]),
+        np.concatenate([some.eyes for some in views]),
+        np.concatenate([some.scores for some in views]),
     )
+    if len(found) < 2:  # as in most views
+        return found
+    found = found[np.argsort(-found.scores, kind="stable")]
+    surest, weights = _faces(found)
+    boxes, eyes = weights @ found.boxes, weights @ found.eyes.reshape(-1, 4)
+    return Found(boxes, eyes.reshape(-1, 2, 2), found.scores[surest])
+
+
+def _faces(found: Found) -> tuple[list[int], NDArray[np.float32]]:
+    """Which of n boxes is the surest of each of m faces, and their weights in it, float32 (m, n).
+
+    The boxes come with the surest first.
+    """
+    same = (overlaps(found.boxes, found.boxes) > SAME_FACE) | np.eye(len(found), dtype=bool)
+    left = np.ones(len(found), bool)
+    surest, members = [], []
+    for row in range(len(found)):
+        if left[row]:
+            surest.append(row)
+            members.append(same[row] & left)
+            left &= ~same[row]
+    weights = np.where(members, found.scores, np.float32(0))
+    return surest, weights / weights.sum(axis=1, keepdims=True)
 
 
 def overlaps(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -161,9 +161,9 @@ def _read(image: Image.Image, spec: InputSpec, photo_side: int | None) -> Decode
     plain = _flatten(image, mode)
     photo = None
     if photo_side is not None:
-        if (factor := max(plain.size) // photo_side) > 1:
-            plain = plain.reduce(factor)
-        photo = _alone(plain)
+        # A copy at least, without the file that the image came from.
+        plain = photo = plain.reduce(max(1, max(plain.size) // photo_side))
+        photo.info.clear()
     return DecodedImage(stretched(plain, spec), width, height, file_format, photo)
 
 
@@ -171,13 +171,6 @@ def stretched(photo: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
     """A photo as `spec` wants it, uint8 of `spec.shape`."""
     sized = photo.resize((spec.width, spec.height), Image.Resampling.BILINEAR, reducing_gap=2.0)
     return np.asarray(sized.convert(spec.mode), dtype=np.uint8).reshape(spec.shape)
-
-
-def _alone(image: Image.Image) -> Image.Image:
-    """Without its file, and what else that says."""
-    alone = image.copy()
-    alone.info.clear()
-    return alone
 
 
 def _at_least(size: tuple[int, int], spec: InputSpec, photo_side: int | None) -> tuple[int, int]:

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from trainer import backend
 from trainer.runner import Runner
 
-LARGEST_KEPT = 512 * 512 * 3
-"""Values of an image from which an interpreter is made for each call.
+LARGEST_KEPT = 576 * 576 * 3
+"""Values of an image: for one with more an interpreter is made for each call.
 
-That takes half as long again, but kept, each thread would hold tens of megabytes for it.
+That takes three times as long, but kept, each thread would hold tens of megabytes for it: for the
+spotter and an image of 480 x 640 pixels 18, for the detector more.
 """
 
 

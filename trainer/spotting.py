@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,10 +43,6 @@ class Spots:
         """The same in a photo that is larger by this factor."""
         to = np.float32(factor)
         return Spots(self.places * to, self.sides * to, self.logits)
-
-    def one_by_one(self) -> Iterator[Spots]:
-        """Each of them alone."""
-        return (self[[i]] for i in range(len(self)))
 
 
 class Spotter(Looker):
