@@ -55,11 +55,6 @@ class Found:
         to = np.float32(factor)
         return Found(self.boxes * to, self.eyes * to, self.scores)
 
-    def moved(self, by: tuple[int, int]) -> Found:
-        """The same in a photo of which this one is a part, with its corner at x and y."""
-        corner = np.array(by, np.float32)
-        return Found(self.boxes + np.tile(corner, 2), self.eyes + corner, self.scores)
-
     @property
     def sides(self) -> NDArray[np.float32]:
         """The longer side of each box in pixels, float32 (n,)."""

@@ -75,38 +75,26 @@ class FaceFinder:
         if not self.enabled:
             return sights
         first, second = VIEWS
-        self._look(sights, first, lambda sight: True)
-        self._look_with_margin(sights, first)
-        views = self._look(sights, second, self._may_have_more)
+        self._look(sights, _views(sights, first, lambda sight: not sight.is_small))
+        self._look(sights, _views(sights, first, self._may_be_full, _with_margin))
+        views = _views(sights, second, self._may_have_more)
+        self._look(sights, views)
         if self._crowds:
             for i, crowd in self._crowds.find(sights, views, images).items():
                 sights[i] = crowd
         return [self._counting(sight) for sight in sights]
 
-    def _look(
-        self, sights: list[Sight], side: int, worth_it: Callable[[Sight], bool]
-    ) -> Mapping[int, Letterboxed]:
-        """Look for faces where it is worth it, never in what is small: the views, by their row."""
-        rows = [i for i, sight in enumerate(sights) if not sight.is_small and worth_it(sight)]
-        views = {i: letterboxed(sights[i].photo, side) for i in rows}
+    def _look(self, sights: list[Sight], views: Mapping[int, Letterboxed]) -> None:
+        """Look for faces in views of some photos, by their row."""
         found = self._detector.look(list(views.values()), self._limits.suspected)
-        for i, faces in zip(rows, found, strict=True):
+        for i, faces in zip(views, found, strict=True):
             sights[i] = replace(sights[i], faces=merge([sights[i].faces, faces]))
-        return views
-
-    def _look_with_margin(self, sights: list[Sight], side: int) -> None:
-        """Look again where a face may fill the photo."""
-        rows = [i for i, sight in enumerate(sights) if self._may_be_full(sight)]
-        parts = [_with_margin(sights[i]) for i in rows]
-        found = self._detector.find([photo for photo, _ in parts], side, self._limits.suspected)
-        for i, faces, (_, corner) in zip(rows, found, parts, strict=True):
-            sights[i] = replace(sights[i], faces=merge([sights[i].faces, faces.moved(corner)]))
 
     def _may_be_full(self, sight: Sight) -> bool:
         return bool((sight.sides >= FULL).any() and not self._has(sight, 0.0))
 
     def _may_have_more(self, sight: Sight) -> bool:
-        return not self._has(sight, ALONE if len(sight.faces) == 1 else LARGE)
+        return not (sight.is_small or self._has(sight, ALONE if len(sight.faces) == 1 else LARGE))
 
     def _has(self, sight: Sight, side: float) -> bool:
         """Whether a face of that side, in those of the photo, is sure."""
@@ -127,7 +115,19 @@ def _one_by_one(sight: Sight) -> list[Sight]:
     return [replace(sight, faces=sight.faces[[i]]) for i in range(len(sight.faces))]
 
 
-def _with_margin(sight: Sight) -> tuple[Image.Image, tuple[int, int]]:
-    """The photo in the middle of a black one, and where in the photo the corner of that is."""
-    margin = round(MARGIN * sight.side)
-    return ImageOps.expand(sight.photo, margin), (-margin, -margin)
+def _views(
+    sights: Sequence[Sight],
+    side: int,
+    worth_it: Callable[[Sight], bool],
+    view: Callable[[Image.Image, int], Letterboxed] = letterboxed,
+) -> Mapping[int, Letterboxed]:
+    """Of the photos that are worth a look, by their row."""
+    rows = [i for i, sight in enumerate(sights) if worth_it(sight)]
+    return {i: view(sights[i].photo, side) for i in rows}
+
+
+def _with_margin(photo: Image.Image, side: int) -> Letterboxed:
+    """A view of the photo in the middle of a black one."""
+    margin = round(MARGIN * max(photo.size))
+    view = letterboxed(ImageOps.expand(photo, margin), side)
+    return replace(view, corner=view.corner + np.float32(margin * view.scale))
