@@ -35,7 +35,7 @@ from trainer.image import DecodedImage, InputSpec, View, decode
 from trainer.judging import FaceJudge
 
 FACES = 30
-"""In a photo that is measured."""
+"""In a photo that is measured, if there is room for so many."""
 
 BEHIND = 0.1
 """Largest face behind them, in sides of the photo, the longer: who has found a larger one need not
@@ -358,14 +358,15 @@ def _measured(
     rngs: Sequence[random.Random],
 ) -> tuple[float, list[float]]:
     """The share of the faces of a crowd of each that is found, and the seconds more for each."""
-    found, more = 0, []
+    found, faces, more = 0, 0, []
     for rng in rngs:
         crowd = compose(rng)
         image = crowd.decoded(rng.randrange(85, 91), View(WHOLE, FaceJudge.photo_side))
         boxes, took = _judged(closely, image)
         found += _found(crowd.faces, boxes)
+        faces += len(crowd.faces)
         more.append(took - _judged(far, image)[1])
-    return found / (len(rngs) * FACES), more
+    return found / faces, more
 
 
 def _judged(judge: FaceJudge, image: DecodedImage) -> tuple[Boxes, float]:

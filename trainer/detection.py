@@ -56,6 +56,11 @@ class Found:
         return Found(self.boxes * to, self.eyes * to, self.scores)
 
     @property
+    def middles(self) -> NDArray[np.float32]:
+        """X and y of the middle of each box, float32 (n, 2)."""
+        return np.asarray((self.boxes[:, :2] + self.boxes[:, 2:]) / 2, np.float32)
+
+    @property
     def sides(self) -> NDArray[np.float32]:
         """The longer side of each box in pixels, float32 (n,)."""
         return longer_sides(self.boxes)

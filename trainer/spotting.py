@@ -15,6 +15,9 @@ from trainer.views import Letterboxed, alike
 STRIDE = 8
 """Pixels of a view between two places of which the network says something."""
 
+NEIGHBOURS = np.array(list(np.ndindex(3, 3))) - 1
+"""How far, down and across, those of a place are, itself among them: (9, 2)."""
+
 
 @dataclass(frozen=True)
 class Spots:
@@ -65,17 +68,16 @@ class Spotter(Looker):
 
 def _peaks(told: NDArray[np.float32], least: float, view: Letterboxed) -> Spots:
     """What is as likely as all around it, and as `least`."""
-    logits = told[..., 0]
-    rows, columns = logits.shape
-    padded = np.pad(logits, 1, constant_values=-np.inf)
-    around = np.stack([padded[i : i + rows, j : j + columns] for i, j in np.ndindex(3, 3)])
-    y, x = np.nonzero((logits >= least) & (logits >= around.max(axis=0)))
-    order = np.argsort(-logits[y, x], kind="stable")
-    y, x = y[order], x[order]
+    padded = np.pad(told[..., 0], 1, constant_values=-np.inf)
+    y, x = np.nonzero(told[..., 0] >= least)
+    around = padded[y + 1 + NEIGHBOURS[:, :1], x + 1 + NEIGHBOURS[:, 1:]]
+    logits = told[y, x, 0]
+    likeliest = np.flatnonzero(logits >= around.max(axis=0, initial=-np.inf))
+    likeliest = likeliest[np.argsort(-logits[likeliest], kind="stable")]
+    y, x, logits, around = y[likeliest], x[likeliest], logits[likeliest], around[:, likeliest]
     # A face between two places makes both likely: its middle is the mean, weighted by the odds.
-    odds = np.exp(around[:, y, x] - logits[y, x])
-    aside = np.array(list(np.ndindex(3, 3)))[:, ::-1].T - 1
-    middles = np.stack([x, y], axis=1) + 0.5 + (aside @ odds / odds.sum(axis=0)).T
+    odds = np.exp(around - logits)
+    middles = np.stack([x, y], axis=1) + 0.5 + (NEIGHBOURS.T[::-1] @ odds / odds.sum(axis=0)).T
     places = (middles * STRIDE - view.corner) / view.scale
     sides = STRIDE * 2 ** told[y, x, 1] / view.scale
-    return Spots(places.astype(np.float32), sides.astype(np.float32), logits[y, x])
+    return Spots(places.astype(np.float32), sides.astype(np.float32), logits)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -23,7 +24,7 @@ from tests.trainer.watching import (
 )
 from trainer import bundle, crowds
 from trainer.crops import crops
-from trainer.crowds import CERTAIN, GLANCE, LIKELY, MOST, POSSIBLE, VAIN
+from trainer.crowds import CERTAIN, CLOSER, GLANCE, LIKELY, MOST, POSSIBLE, SAMPLE, SEVERAL, VAIN
 from trainer.detection import Detector, Found, merge
 from trainer.faces import FaceLimits
 from trainer.finding import FaceFinder
@@ -33,7 +34,7 @@ from trainer.views import Letterboxed, letterboxed
 
 def test_a_crowd_is_looked_at_in_a_larger_photo(watched: Watched, crowd: DecodedImage) -> None:
     [sight] = find(watched, crowd)
-    assert watched.looks == [(128, 1), (256, 1), *[(64, 6)] * 4]
+    assert watched.looks == [(128, 1), (256, 1), *[(64, SAMPLE)] * 6]
     larger = larger_photo(crowd, 1024)
     assert larger is not None
     assert sight.photo == larger
@@ -47,7 +48,7 @@ def test_a_crowd_whose_photo_cannot_be_had_larger_is_looked_at_as_it_is(
     watched: Watched, crowd: DecodedImage
 ) -> None:
     [sight] = find(watched, replace(crowd, encoded=None))
-    assert watched.looks[2:] == [(64, 6)] * 4
+    assert watched.looks[2:] == [(64, SAMPLE)] * 6
     assert sight.photo == crowd.photo  # type: ignore[arg-type]
     assert sight.scale == 1600 / FaceFinder.photo_side
     assert_found(in_the_original(sight), *CROWD)
@@ -80,7 +81,7 @@ def test_a_crowd_in_a_turned_file_is_found_upright(detector: Detector) -> None:
 def test_a_group_of_small_faces_is_found(watched: Watched, eight: DecodedImage) -> None:
     [sight] = find(watched, eight)
     assert_found(in_the_original(sight), *EIGHT)
-    assert watched.looks == [(128, 1), (256, 1), (64, 6), (64, 2)]
+    assert watched.looks == [(128, 1), (256, 1), (64, 4), (64, 4)]
     [glance] = watched.find([sight.photo], 256, FaceLimits().score)
     assert len(glance) < 8
 
@@ -99,7 +100,7 @@ def test_beside_a_large_face_that_is_certain_nobody_looks_for_small_ones(
     [sight] = find(watched, seen(people((800, 600), large, *small), VIEW))
     assert_found(in_the_original(sight), *[large, *small][:count])
     assert (sight.faces.scores[0] >= CERTAIN) == (count == 1)
-    assert watched.looks == [(128, 1), (64, 6), (64, 3)][:count]
+    assert watched.looks == [(128, 1), (64, 4), (64, 4), (64, 1)][:count]
 
 
 @pytest.mark.parametrize("size", [(1200, 900), (900, 1200)])
@@ -157,18 +158,32 @@ def test_beside_many_known_faces_a_single_spot_is_looked_at(
 def test_what_only_looks_like_a_crowd_is_looked_at_in_samples(watched: Watched) -> None:
     [sight] = find(watched, seen(Image.fromarray(noise(56, 75, 3)).resize((1200, 900)), VIEW))
     assert len(sight.faces) == 0
-    assert watched.looks == [(128, 1), (256, 1), (64, 6), (64, 6)]
+    assert watched.looks == [(128, 1), (256, 1), *[(64, SAMPLE)] * VAIN]
+
+
+@pytest.mark.parametrize("count", [SEVERAL - 1, SEVERAL])
+def test_what_looks_like_a_crowd_is_one_if_it_shows_several_faces(
+    detector: Detector, count: int
+) -> None:
+    image = Image.fromarray(noise(56, 75, 3)).resize((1200, 900))
+    image.paste(people((1200, 320), *[(x, y, 80) for x, y, _ in TINY[:count]]), (0, 0))
+    [sight] = find(detector, seen(image, VIEW, "JPEG"))
+    heads = [(x + 40, y + 46) for x, y, _ in TINY[:count]]
+    found = [tuple(middle) for middle in in_the_original(sight).middles.tolist()]
+    at_heads = [at for at in found if any(math.dist(at, head) < 20 for head in heads)]
+    assert len(at_heads) == (SEVERAL if count == SEVERAL else 0)
+    assert bool(found) == (count == SEVERAL)
 
 
 def test_less_likely_spots_are_left_where_no_face_shows(watched: Watched) -> None:
     image = people((1600, 1200), *CROWD[:6])
-    image.paste(Image.fromarray(noise(28, 75, 3)).resize((1600, 600)), (0, 600))
-    [spots] = bundle.spotter().find([letterboxed(image, 512)], POSSIBLE)
+    image.paste(Image.fromarray(noise(28, 150, 3)).resize((1600, 300)), (0, 900))
+    [spots] = bundle.spotter().find([letterboxed(image, CLOSER)], POSSIBLE)
     assert len(spots) > MOST
     [sight] = find(watched, seen(image, VIEW, "JPEG"))
     assert_found(in_the_original(sight), *CROWD[:6])
-    # In the first view a sample shows too few; in the second it shows all, and the next none.
-    assert watched.looks == [(128, 1), (256, 1), (64, 6), (64, 6), *[(64, 6)] * VAIN]
+    # The first view shows all, and the second no more.
+    assert watched.looks == [(128, 1), (256, 1), (64, 4), (64, 3), *[(64, SAMPLE)] * VAIN]
 
 
 def test_a_crowd_in_a_small_image_is_found(detector: Detector) -> None:
