@@ -55,6 +55,8 @@ def main(data: Path, names: Sequence[str], faces: str | None, seeds: int) -> Non
             beside, of_whole = judge_faces(faces, cleaned.examples)
             alone = np.where(beside.there, beside.logits, of_whole)
             tell("faces alone", cleaned.labels, alone, folds)
+            right = ((beside.logits > 0) == cleaned.labels)[beside.there]
+            click.echo(f"{len(right)} images have a face that counts; {right.mean():.3f} are right")
         for name in names:
             for seed in range(seeds):
                 cross_validate(network(name), examples, folds, seed, beside, folder)
