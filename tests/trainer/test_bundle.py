@@ -225,16 +225,16 @@ def test_a_file_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
 
 def test_a_zip_writes_nothing_outside(copy: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as zipped:
-        zipped.write(copy / "model.keras", "../../outside/model.keras")
-        zipped.write(copy / "detector.keras", "..\\outside\\..\\detector.keras")
-        zipped.write(copy / "detector.keras", "/outside/detector.keras")
+        zipped.write(copy / "model.keras", "../../escaped/model.keras")
+        zipped.write(copy / "detector.keras", "..\\escaped\\..\\detector.keras")
+        zipped.write(copy / "detector.keras", "/escaped/detector.keras")
         for name in ("model.tflite", "detector.tflite"):
             zipped.write(copy / name, f"../{name}")
-        zipped.write(copy / "bundle.json", "/tmp/outside/bundle.json")
+        zipped.write(copy / "bundle.json", "/tmp/escaped/bundle.json")
         zipped.writestr("../../evil.txt", "evil")
     load(str(tmp_path / "evil.zip"))
     assert not list(tmp_path.parent.rglob("evil.txt"))
-    assert not list(tmp_path.parent.rglob("outside"))
+    assert not list(tmp_path.parent.rglob("escaped"))
 
 
 def test_a_zip_with_too_large_a_member_is_not_unpacked(
