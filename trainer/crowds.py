@@ -152,8 +152,9 @@ class CrowdFinder:
     def _closely(self, sight: Sight, spots: Spots) -> tuple[Sight, int]:
         """With the faces around spots, as long as some show a sure one; and how many do."""
         known, shown, vain = [sight.faces], 0, 0
-        for start in range(0, min(len(spots), MOST), SAMPLE):
-            some = spots[start : min(start + SAMPLE, MOST)]
+        spots = spots[:MOST]
+        for start in range(0, len(spots), SAMPLE):
+            some = spots[start : start + SAMPLE]
             faces = self._around(sight.photo, some)
             sure = sum(len(self._sure(each)) > 0 for each in faces)
             vain = 0 if sure else vain + 1
@@ -194,8 +195,6 @@ def _surroundings(photo: Image.Image, place: Place, face: float) -> Letterboxed:
 
 def _at(place: Place, faces: Found) -> Found:
     """The faces around a place."""
-    if not len(faces):
-        return faces
     return faces[np.abs(place - faces.middles).max(axis=1) <= NEAR * faces.sides]
 
 
