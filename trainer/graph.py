@@ -36,6 +36,15 @@ _Batch = tuple[NDArray[np.uint8], int]
 """Images, and how many they are padded to."""
 
 
+def compiled(model: Any, shape: Sequence[int | None]) -> Any:
+    """A Keras model as a function of TensorFlow that takes uint8 images (batch, ...) of a shape."""
+    import tensorflow as tf
+
+    # Not a lambda: TensorFlow warns of many of them, taking all for one that is traced anew.
+    call = partial(model, training=False)
+    return tf.function(call, input_signature=[tf.TensorSpec(shape, tf.uint8)])
+
+
 class Graph(Runner):
     """Calls a model with few batch shapes only.
 
@@ -50,11 +59,7 @@ class Graph(Runner):
         self._rates: dict[tuple[int, ...], dict[int, float]] = {}
         self._device = partial(tf.device, device)
         self._too_much: type[Exception] = tf.errors.ResourceExhaustedError
-        # Not a lambda: TensorFlow warns of many of them, taking all for one that is traced anew.
-        self._call: Callable[[Any], Any] = tf.function(
-            partial(model, training=False),
-            input_signature=[tf.TensorSpec((None, *self.shape), tf.uint8)],
-        )
+        self._call: Callable[[Any], Any] = compiled(model, (None, *self.shape))
 
     @property
     def most(self) -> int:

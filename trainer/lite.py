@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer import backend
+from trainer.graph import compiled
 from trainer.runner import Runner
 
 LARGEST_KEPT = 576 * 576 * 3
@@ -110,14 +111,11 @@ def convert(model: Any, shape: tuple[int, int, int], *, int8: bool) -> bytes:
     backend.start()
     import tensorflow as tf
 
-    image = tf.TensorSpec((1, *shape), tf.uint8)
-    call = tf.function(lambda pixels: model(pixels, training=False), input_signature=[image])
-    held = tf.Module()
-    held.variables_of_model = [variable.value for variable in model.variables]
     # From a SavedModel that Keras exports the same network is made, in four times the time.
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [call.get_concrete_function()], held
-    )
+    call = compiled(model, (1, *shape)).get_concrete_function()
+    holder = tf.Module()  # TensorFlow finds no variables in a model of Keras' itself.
+    holder.held = [variable.value for variable in model.variables]
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([call], holder)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if not int8:
         converter.target_spec.supported_types = [tf.float16]

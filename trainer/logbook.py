@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from trainer.dataset import CLASSES
 from trainer.errors import TrainerError
+from trainer.graph import compiled
 
 SHOWN = 4
 """How many mistakes of each kind are logged after an epoch."""
@@ -81,8 +82,7 @@ def _errors_for_people(folder: Path) -> Iterator[None]:
 
 
 def _graph(model: keras.Model) -> Any:
-    call = tf.function(lambda images: model(images, training=False))
-    return call.get_concrete_function(tf.TensorSpec(model.input_shape, tf.uint8)).graph
+    return compiled(model, model.input_shape).get_concrete_function().graph
 
 
 def _surest_mistakes(
