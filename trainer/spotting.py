@@ -70,14 +70,13 @@ def _peaks(told: NDArray[np.float32], least: float, view: Letterboxed) -> Spots:
     """What is as likely as all around it, and as `least`."""
     padded = np.pad(told[..., 0], 1, constant_values=-np.inf)
     y, x = np.nonzero(told[..., 0] >= least)
-    around = padded[y + 1 + NEIGHBOURS[:, :1], x + 1 + NEIGHBOURS[:, 1:]]
     logits = told[y, x, 0]
-    likeliest = np.flatnonzero(logits >= around.max(axis=0, initial=-np.inf))
-    likeliest = likeliest[np.argsort(-logits[likeliest], kind="stable")]
-    y, x, logits, around = y[likeliest], x[likeliest], logits[likeliest], around[:, likeliest]
+    around = padded[y + 1 + NEIGHBOURS[:, :1], x + 1 + NEIGHBOURS[:, 1:]]
     # A face between two places makes both likely: its middle is the mean, weighted by the odds.
     odds = np.exp(around - logits)
     middles = np.stack([x, y], axis=1) + 0.5 + (NEIGHBOURS.T[::-1] @ odds / odds.sum(axis=0)).T
     places = (middles * STRIDE - view.corner) / view.scale
     sides = STRIDE * 2 ** told[y, x, 1] / view.scale
-    return Spots(places.astype(np.float32), sides.astype(np.float32), logits)
+    spots = Spots(places.astype(np.float32), sides.astype(np.float32), logits)
+    peaks = np.flatnonzero(logits >= around.max(axis=0))
+    return spots[peaks[np.argsort(-logits[peaks], kind="stable")]]
