@@ -57,7 +57,7 @@ class Found:
 
     @property
     def middles(self) -> NDArray[np.float32]:
-        """X and y of the middle of each box, float32 (n, 2)."""
+        """The middle of each box, x and y, float32 (n, 2)."""
         return np.asarray((self.boxes[:, :2] + self.boxes[:, 2:]) / 2, np.float32)
 
     @property

@@ -119,7 +119,7 @@ def test_nearly_all_tiny_faces_in_a_crowd_are_found(
     found = in_the_original(sight)
     assert 28 <= len(found) <= 30
     assert np.median(found.sides) == pytest.approx(0.69 * side, rel=0.1)
-    for x, y in (found.boxes[:, :2] + found.boxes[:, 2:]) / 2:
+    for x, y in found.middles:
         assert any(left < x < left + side and top < y < top + side for left, top, _ in places)
 
 
@@ -169,7 +169,7 @@ def test_what_looks_like_a_crowd_is_one_if_it_shows_several_faces(
     image.paste(people((1200, 320), *[(x, y, 80) for x, y, _ in TINY[:count]]), (0, 0))
     [sight] = find(detector, seen(image, VIEW, "JPEG"))
     heads = [(x + 40, y + 46) for x, y, _ in TINY[:count]]
-    found = [tuple(middle) for middle in in_the_original(sight).middles.tolist()]
+    found = in_the_original(sight).middles.tolist()
     at_heads = [at for at in found if any(math.dist(at, head) < 20 for head in heads)]
     assert len(at_heads) == (SEVERAL if count == SEVERAL else 0)
     assert bool(found) == (count == SEVERAL)
