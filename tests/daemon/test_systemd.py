@@ -56,7 +56,7 @@ def fed_in_time(manager: Manager, seconds: float) -> bool:
 def test_ready_is_told_when_it_is_and_not_before(manager: Manager, service: Service) -> None:
     assert len(manager.told("READY=1")) == 1
     assert manager.told("STATUS=")[0] == "STATUS=starting"
-    assert "ready" in service.said()
+    service.wait_until_ready()
     before = len(service.place.filed())
     drop(service.place, "first.jpg")
     service.wait_drained(before + 1)
