@@ -60,6 +60,13 @@ Measured: with 2.0 and 80, 0.004 more are found, and 0.37 in a photo that are no
 a look takes 1.5 times as long.
 """
 
+AGAIN, CLOSER_BY = 2.0, 1.4
+"""Least logit of a spot where a look that shows nothing is followed by another, and AROUND in that.
+
+Measured: 0.003 more of the faces in photos and 0.002 of those in rows are found, 0.18 in a photo
+are none rather than 0.17. With 1.0 no more in photos, but 0.22 are none.
+"""
+
 NEAR = 0.75
 """How far from the middle of a face the spot may be that led to it, in sides of the face.
 
@@ -173,22 +180,31 @@ class CrowdFinder:
         return faces[faces.sure(self._limits.score)]
 
     def _around(self, photo: Image.Image, spots: Spots) -> list[Found]:
-        """What may be faces at each spot, in a view of its surroundings."""
+        """What may be faces at each spot; at a likely one they are looked for twice."""
+        found = self._look(photo, spots, AROUND)
+        again = [i for i, faces in enumerate(found) if not len(faces) and spots.logits[i] >= AGAIN]
+        nearer = self._look(photo, spots[again], CLOSER_BY)
+        replaced = dict(zip(again, nearer, strict=True))
+        return [replaced.get(i, faces) for i, faces in enumerate(found)]
+
+    def _look(self, photo: Image.Image, spots: Spots, around: float) -> list[Found]:
+        """What may be faces at each spot, in a view of `around` times the side expected there."""
         views = [
-            _surroundings(photo, *spot) for spot in zip(spots.places, spots.sides, strict=True)
+            _surroundings(photo, place, around * side)
+            for place, side in zip(spots.places, spots.sides.tolist(), strict=True)
         ]
         found = self._detector.look(views, self._limits.suspected)
         return [_at(place, faces) for place, faces in zip(spots.places, found, strict=True)]
 
 
-def _surroundings(photo: Image.Image, place: Place, face: float) -> Letterboxed:
-    """A view of a square part of the photo around a place, for a face of a side there."""
-    side = max(1, min(round(AROUND * float(face)), *photo.size))
+def _surroundings(photo: Image.Image, place: Place, side: float) -> Letterboxed:
+    """A view of a square part of the photo around a place."""
+    whole = max(1, min(round(side), *photo.size))
     x, y = (
-        max(0, min(round(float(at) - side / 2), length - side))
+        max(0, min(round(float(at) - whole / 2), length - whole))
         for at, length in zip(place, photo.size, strict=True)
     )
-    box, scale = (x, y, x + side, y + side), CLOSE / side
+    box, scale = (x, y, x + whole, y + whole), CLOSE / whole
     view = photo.resize((CLOSE, CLOSE), Image.Resampling.BILINEAR, box, reducing_gap=1.0)
     return Letterboxed(np.asarray(view), np.array([-x, -y], np.float32) * scale, scale)
 
