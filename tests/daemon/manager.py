@@ -48,6 +48,11 @@ class Manager:
         wait_until(lambda: self.told(start, since), f"{start} is told")
         return self.told(start, since)[-1]
 
+    def wait_until_ready(self, service: Service) -> None:
+        """It is told here first, and then in the log."""
+        self.wait_for("READY=1")
+        service.wait_until_ready()
+
     def silence(self) -> float:
         """Seconds since the watchdog was fed."""
         return time.monotonic() - max(at for at, text in self._told if text == "WATCHDOG=1")

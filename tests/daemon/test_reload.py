@@ -51,7 +51,7 @@ def reloading_service(root: Path) -> Iterator[Reloading]:
     with Manager() as manager:
         one = Reloading(root, manager)
         with one.service:
-            manager.wait_for("READY=1")
+            manager.wait_until_ready(one.service)
             yield one
             assert one.service.stop() == 0, one.service.said()
 
@@ -161,7 +161,7 @@ def _is_filed(place: Place, name: str) -> bool:
 
 def test_a_stop_amid_a_reload(place: Place) -> None:
     with Manager() as manager, Service(place, **manager.environ(60)) as service:
-        manager.wait_for("READY=1")
+        manager.wait_until_ready(service)
         (place.inbox / "a.jpg").write_bytes(jpeg())
         service.process.send_signal(signal.SIGHUP)
         manager.wait_for("RELOADING=1")

@@ -28,7 +28,7 @@ def manager() -> Iterator[Manager]:
 def service(tmp_path_factory: pytest.TempPathFactory, manager: Manager) -> Iterator[Service]:
     place = Place(tmp_path_factory.mktemp("place"))
     with Service(place, "--decode-workers", "1", **manager.environ(WATCHDOG_SECONDS)) as running:
-        manager.wait_for("READY=1")
+        manager.wait_until_ready(running)
         yield running
         running.stop()
 
@@ -39,7 +39,7 @@ def drop(place: Place, *names: str) -> None:
 
 
 def workers_when_ready(manager: Manager, service: Service) -> list[int]:
-    manager.wait_for("READY=1")
+    manager.wait_until_ready(service)
     return workers(service)
 
 
@@ -56,7 +56,7 @@ def fed_in_time(manager: Manager, seconds: float) -> bool:
 def test_ready_is_told_when_it_is_and_not_before(manager: Manager, service: Service) -> None:
     assert len(manager.told("READY=1")) == 1
     assert manager.told("STATUS=")[0] == "STATUS=starting"
-    service.wait_until_ready()
+    assert "ready" in service.said()
     before = len(service.place.filed())
     drop(service.place, "first.jpg")
     service.wait_drained(before + 1)
