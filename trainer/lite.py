@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +12,6 @@ from numpy.typing import NDArray
 from trainer import backend
 from trainer.graph import compiled
 from trainer.runner import Runner
-
-LARGEST_KEPT = 576 * 576 * 3
-"""Values of an image: for one with more an interpreter is made for each call.
-
-That takes several times as long, but kept, each thread would hold tens of megabytes for it.
-Measured with the spotter and an image of 480 x 640 pixels: 24 ms rather than 6, and 18 MB.
-"""
 
 
 @dataclass(frozen=True)
@@ -84,8 +76,6 @@ class Lite(Runner):
 
     def _interpreter(self, shape: tuple[int, ...]) -> _Prepared:
         """This thread's interpreter of images of a shape."""
-        if math.prod(shape) > LARGEST_KEPT:
-            return self._prepared(shape)
         known = self._own.interpreters
         if shape not in known:
             known[shape] = self._prepared(shape)

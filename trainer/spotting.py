@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from trainer.looking import Looker
-from trainer.views import Letterboxed, alike
+from trainer.views import QUARTERS, Letterboxed, alike, quarters
 
 STRIDE = 8
 """Pixels of a view between two places of which the network says something."""
@@ -65,6 +66,38 @@ class Spotter(Looker):
             spots |= {i: _peaks(told[n], logit, views[i]) for n, i in enumerate(rows)}
         return [spots[i] for i in range(len(views))]
 
+    def find_in_quarters(self, photo: Image.Image, side: int, logit: float) -> Spots:
+        """The spots of a photo in colour, whose quarters are looked at in views of a `side`."""
+        views = quarters(photo, side)
+        middle = np.array(photo.size, np.float32) / 2
+        own = []
+        for spots, view, quarter in zip(self.find(views, logit), views, QUARTERS, strict=True):
+            inwards = (spots.places - middle) * (2 * quarter - 1)
+            # A place is not known better than that: what lies between quarters is seen in each.
+            own.append(spots[(inwards > -STRIDE / view.scale).all(axis=1)])
+        return _distinct(_joined(own))
+
+
+def _joined(some: Sequence[Spots]) -> Spots:
+    """All of them, the likeliest first."""
+    spots = Spots(
+        np.concatenate([each.places for each in some]),
+        np.concatenate([each.sides for each in some]),
+        np.concatenate([each.logits for each in some]),
+    )
+    return spots[_likeliest_first(spots.logits)]
+
+
+def _distinct(spots: Spots) -> Spots:
+    """Without those in which a likelier one lies."""
+    x, y = (np.abs(np.subtract.outer(at, at)) for at in spots.places.T)
+    inside = np.maximum(x, y) < spots.sides[:, None] / 2
+    return spots[~np.tril(inside, -1).any(axis=1)]
+
+
+def _likeliest_first(logits: NDArray[np.float32]) -> NDArray[np.int64]:
+    return np.argsort(-logits, kind="stable")
+
 
 def _peaks(told: NDArray[np.float32], least: float, view: Letterboxed) -> Spots:
     """What is as likely as all around it, and as `least`."""
@@ -79,4 +112,4 @@ def _peaks(told: NDArray[np.float32], least: float, view: Letterboxed) -> Spots:
     sides = STRIDE * 2 ** told[y, x, 1] / view.scale
     spots = Spots(places.astype(np.float32), sides.astype(np.float32), logits)
     peaks = np.flatnonzero(logits >= around.max(axis=0))
-    return spots[peaks[np.argsort(-logits[peaks], kind="stable")]]
+    return spots[peaks[_likeliest_first(logits[peaks])]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -16,6 +16,15 @@ STEP = 16
 
 PROPORTIONS = (9 / 16, 2 / 3, 3 / 4, 1)
 """Shorter side of a view by the longer: those of most photos, so that little is empty."""
+
+
+OVERLAP = 0.12
+"""How far a quarter of a photo reaches over its middle, in sides of the photo: what is cut by the
+edge of one is to be seen whole in another.
+"""
+
+QUARTERS = np.array(list(np.ndindex(2, 2)))
+"""Whether each lies in the second half of a photo, 0 or 1, across and down: (4, 2)."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,24 @@ def letterboxed(photo: Image.Image, side: int) -> Letterboxed:
     pixels = np.zeros((*shape, 3), np.uint8)
     pixels[top : top + size[1], left : left + size[0]] = np.asarray(small)
     return Letterboxed(pixels, np.array([left, top], np.float32), scale)
+
+
+def quarters(photo: Image.Image, side: int) -> list[Letterboxed]:
+    """The QUARTERS of a photo in colour, with what surrounds them, as `letterboxed` makes a view.
+
+    Places in them become those of the whole photo as in a view of that.
+    """
+    share = 0.5 + OVERLAP
+    scale = math.ceil(side / share) / max(photo.size)
+    size = [max(1, round(length * scale)) for length in photo.size]
+    small = photo.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
+    part = np.maximum(1, (share * np.array(size)).astype(int))
+    corners = QUARTERS * (size - part)
+    views = [letterboxed(small.crop((*at, *(at + part))), side) for at in corners]
+    return [
+        replace(view, corner=view.corner - at.astype(np.float32), scale=scale)
+        for view, at in zip(views, corners, strict=True)
+    ]
 
 
 def alike(views: Sequence[Letterboxed]) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:

@@ -24,7 +24,18 @@ from tests.trainer.watching import (
 )
 from trainer import bundle, crowds
 from trainer.crops import crops
-from trainer.crowds import CERTAIN, CLOSER, GLANCE, LIKELY, MOST, POSSIBLE, SAMPLE, SEVERAL, VAIN
+from trainer.crowds import (
+    CERTAIN,
+    GLANCE,
+    LIKELY,
+    MOST,
+    POSSIBLE,
+    QUARTER,
+    SAMPLE,
+    SEVERAL,
+    VAIN,
+    VAIN_AT_LAST,
+)
 from trainer.detection import Detector, Found, merge
 from trainer.faces import FaceLimits
 from trainer.finding import FaceFinder
@@ -34,7 +45,7 @@ from trainer.views import Letterboxed, letterboxed
 
 def test_a_crowd_is_looked_at_in_a_larger_photo(watched: Watched, crowd: DecodedImage) -> None:
     [sight] = find(watched, crowd)
-    assert watched.looks == [(128, 1), (256, 1), *[(64, SAMPLE)] * 6]
+    assert watched.looks[:8] == [(128, 1), (256, 1), *[(64, SAMPLE)] * 6]
     larger = larger_photo(crowd, 1024)
     assert larger is not None
     assert sight.photo == larger
@@ -81,7 +92,7 @@ def test_a_crowd_in_a_turned_file_is_found_upright(detector: Detector) -> None:
 def test_a_group_of_small_faces_is_found(watched: Watched, eight: DecodedImage) -> None:
     [sight] = find(watched, eight)
     assert_found(in_the_original(sight), *EIGHT)
-    assert watched.looks == [(128, 1), (256, 1), (64, 4), (64, 4)]
+    assert watched.looks[:4] == [(128, 1), (256, 1), (64, 4), (64, 4)]
     [glance] = watched.find([sight.photo], 256, FaceLimits().score)
     assert len(glance) < 8
 
@@ -92,7 +103,7 @@ def test_small_faces_are_found_beside_a_larger_one(detector: Detector) -> None:
     assert_found(in_the_original(sight), *places)
 
 
-@pytest.mark.parametrize(("large", "count"), [((30, 100, 380), 1), ((20, 60, 400), 7)])
+@pytest.mark.parametrize(("large", "count"), [((40, 100, 400), 1), ((20, 60, 400), 7)])
 def test_beside_a_large_face_that_is_certain_nobody_looks_for_small_ones(
     watched: Watched, large: Place, count: int
 ) -> None:
@@ -161,6 +172,13 @@ def test_what_only_looks_like_a_crowd_is_looked_at_in_samples(watched: Watched) 
     assert watched.looks == [(128, 1), (256, 1), *[(64, SAMPLE)] * VAIN]
 
 
+def test_a_small_face_before_a_larger_one_is_found(detector: Detector) -> None:
+    places = [(820, 20, 200), (950, 130, 44), *TINY[:4], *TINY[6:10], *TINY[12:18]]
+    [sight] = find(detector, seen(people((1200, 900), *places), VIEW, "JPEG"))
+    assert_found(in_the_original(sight), *places)
+    assert sight.faces.scores[0] >= CERTAIN
+
+
 @pytest.mark.parametrize("count", [SEVERAL - 1, SEVERAL])
 def test_what_looks_like_a_crowd_is_one_if_it_shows_several_faces(
     detector: Detector, count: int
@@ -176,14 +194,15 @@ def test_what_looks_like_a_crowd_is_one_if_it_shows_several_faces(
 
 
 def test_less_likely_spots_are_left_where_no_face_shows(watched: Watched) -> None:
-    image = people((1600, 1200), *CROWD[:6])
-    image.paste(Image.fromarray(noise(28, 150, 3)).resize((1600, 300)), (0, 900))
-    [spots] = bundle.spotter().find([letterboxed(image, CLOSER)], POSSIBLE)
+    image = people((1200, 900), *TINY[:6])
+    image.paste(Image.fromarray(noise(28, 150, 3)).resize((1200, 200)), (0, 700))
+    spots = bundle.spotter().find_in_quarters(image, QUARTER, POSSIBLE)
     assert len(spots) > MOST
     [sight] = find(watched, seen(image, VIEW, "JPEG"))
-    assert_found(in_the_original(sight), *CROWD[:6])
-    # The first view shows all, and the second no more.
-    assert watched.looks == [(128, 1), (256, 1), (64, 4), (64, 3), *[(64, SAMPLE)] * VAIN]
+    assert_found(in_the_original(sight), *TINY[:6])
+    # The first view shows all, and the quarters no more.
+    first = [(64, 4), (64, 4), (64, 3)]
+    assert watched.looks == [(128, 1), (256, 1), *first, *[(64, SAMPLE)] * VAIN_AT_LAST]
 
 
 def test_a_crowd_in_a_small_image_is_found(detector: Detector) -> None:

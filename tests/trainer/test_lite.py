@@ -10,7 +10,7 @@ from trainer import backend
 from trainer.bundle import Bundle
 from trainer.detection import Detector
 from trainer.graph import Graph
-from trainer.lite import LARGEST_KEPT, Lite, convert
+from trainer.lite import Lite, convert
 
 backend.start()
 
@@ -47,9 +47,8 @@ def test_the_wanted_rows_alone_are_looked_at() -> None:
     assert some[1] > 0.8
 
 
-@pytest.mark.parametrize("shape", [(96, 128, 3), (768, 704, 3)])
+@pytest.mark.parametrize("shape", [(96, 128, 3), (256, 256, 3)])
 def test_many_threads_may_ask_for_many_shapes(detector: Detector, shape: tuple[int, ...]) -> None:
-    assert (np.prod(shape) > LARGEST_KEPT) == (shape[0] > 512)
     lite = Lite(detector.network.lite)
     pixels = noise(4, *shape)
     together = sorted(lite(pixels), key=np.size)

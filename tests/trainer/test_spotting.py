@@ -54,6 +54,29 @@ def test_a_smaller_view_tells_a_crowd_from_a_few(spotter: Spotter) -> None:
     assert len(many) >= 10
 
 
+def test_in_quarters_each_face_is_a_spot(spotter: Spotter) -> None:
+    photo = people((1200, 900), *PLACES)
+    spots = spotter.find_in_quarters(photo, 512, 0.0)
+    assert [near(spots, place).sum() for place in PLACES] == [1] * len(PLACES)
+    assert len(spots) == len(PLACES)
+    assert (np.diff(spots.logits) <= 0).all()
+
+
+@pytest.mark.parametrize("at", range(540, 620, 7))
+def test_none_is_lost_between_quarters(spotter: Spotter, at: int) -> None:
+    places = [(at, 60, 48), (60, at - 150, 48), (at, at - 150, 48)]
+    spots = spotter.find_in_quarters(people((1200, 900), *places), 512, 0.0)
+    assert all(near(spots, place).any() for place in places)
+
+
+def test_of_small_faces_side_by_side_quarters_show_more(spotter: Spotter) -> None:
+    pairs = [(x + n * 34, y, 34) for x, y, _ in PLACES[::3] for n in range(2)]
+    photo = people((1200, 900), *pairs)
+    [spots] = spotter.find([letterboxed(photo, 512)], 0.0)
+    assert len(spots) <= len(pairs) / 2
+    assert len(spotter.find_in_quarters(photo, 512, 0.0)) > 0.9 * len(pairs)
+
+
 @pytest.mark.parametrize(
     "empty",
     [
