@@ -42,7 +42,7 @@ def compiled(model: Any, shape: Sequence[int | None]) -> Any:
 
     # Not a lambda: TensorFlow warns of many of them, taking all for one that is traced anew.
     call = partial(model, training=False)
-    return tf.function(call, input_signature=[tf.TensorSpec(shape, tf.uint8)])
+    return tf.function(call, input_signature=[tf.TensorSpec(shape, tf.uint8)], autograph=False)
 
 
 class Graph(Runner):

@@ -220,7 +220,9 @@ def _step(model: keras.Model, strategy: tf.distribute.Strategy) -> Callable[[Any
         figures = strategy.run(model.train_step, args=(batch,))
         return {name: strategy.reduce("MEAN", figures[name], axis=None) for name in figures}
 
-    compiled: Callable[[Any], dict[str, Any]] = tf.function(learn, reduce_retracing=True)
+    compiled: Callable[[Any], dict[str, Any]] = tf.function(
+        learn, reduce_retracing=True, autograph=False
+    )
 
     def step(batch: Any) -> dict[str, Any]:
         model.reset_metrics()
