@@ -33,14 +33,18 @@ Augmentation = Callable[..., tuple[Any, ...]]
 """Varies a batch of images, labels and weights by a `seed`, as `augment` does."""
 
 
-@tf.function(autograph=False)  # type: ignore[untyped-decorator]  # so that it is traced once, not in each epoch
+_traced = tf.function(autograph=False)
+"""Once, not in each epoch; and nothing branches by tensors, for which AutoGraph would be needed."""
+
+
+@_traced  # type: ignore[untyped-decorator]
 def mirror(images: Tensor, labels: Tensor, weights: Tensor, *, seed: Tensor) -> tuple[Any, ...]:
     """Like `augment`, but only mirror half of the images."""
     draw = _Draws(tf.shape(images)[0], seed)
     return _mirror(tf.cast(images, tf.float32), draw), labels, weights
 
 
-@tf.function(autograph=False)  # type: ignore[untyped-decorator]  # so that it is traced once, not in each epoch
+@_traced  # type: ignore[untyped-decorator]
 def augment(images: Tensor, labels: Tensor, weights: Tensor, *, seed: Tensor) -> tuple[Any, ...]:
     """Vary one batch; the same `seed` (int64 scalar) gives the same images.
 

@@ -48,15 +48,7 @@ def shapes(side: int) -> tuple[tuple[int, int], ...]:
 
 def letterboxed(photo: Image.Image, side: int) -> Letterboxed:
     """A photo, in colour, in a view whose longer side is `side`, a multiple of STEP."""
-    width, height = photo.size
-    scale = side / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = photo.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
-    shape = next(s for s in shapes(side) if s[0] >= size[1] and s[1] >= size[0])
-    left, top = (shape[1] - size[0]) // 2, (shape[0] - size[1]) // 2
-    pixels = np.zeros((*shape, 3), np.uint8)
-    pixels[top : top + size[1], left : left + size[0]] = np.asarray(small)
-    return Letterboxed(pixels, np.array([left, top], np.float32), scale)
+    return _boxed(*_scaled(photo, side), side)
 
 
 def quarters(photo: Image.Image, side: int) -> list[Letterboxed]:
@@ -65,16 +57,32 @@ def quarters(photo: Image.Image, side: int) -> list[Letterboxed]:
     Places in them become those of the whole photo as in a view of that.
     """
     share = 0.5 + OVERLAP
-    scale = math.ceil(side / share) / max(photo.size)
-    size = [max(1, round(length * scale)) for length in photo.size]
-    small = photo.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
-    part = np.maximum(1, (share * np.array(size)).astype(int))
-    corners = QUARTERS * (size - part)
-    views = [letterboxed(small.crop((*at, *(at + part))), side) for at in corners]
+    small, scale = _scaled(photo, math.ceil(side / share))
+    part = np.maximum(1, (share * np.array(small.size)).astype(int))
+    corners = QUARTERS * (small.size - part)
+    views = [_boxed(small.crop((*at, *(at + part))), scale, side) for at in corners]
     return [
-        replace(view, corner=view.corner - at.astype(np.float32), scale=scale)
+        replace(view, corner=view.corner - at.astype(np.float32))
         for view, at in zip(views, corners, strict=True)
     ]
+
+
+def _scaled(photo: Image.Image, side: int) -> tuple[Image.Image, float]:
+    """A photo whose longer side is `side`, and by how much it is scaled."""
+    scale = side / max(photo.size)
+    width, height = (max(1, round(length * scale)) for length in photo.size)
+    small = photo.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=1.0)
+    return small, scale
+
+
+def _boxed(small: Image.Image, scale: float, side: int) -> Letterboxed:
+    """What was scaled and fits, in the middle of a view whose longer side is `side`."""
+    width, height = small.size
+    shape = next(s for s in shapes(side) if s[0] >= height and s[1] >= width)
+    left, top = (shape[1] - width) // 2, (shape[0] - height) // 2
+    pixels = np.zeros((*shape, 3), np.uint8)
+    pixels[top : top + height, left : left + width] = np.asarray(small)
+    return Letterboxed(pixels, np.array([left, top], np.float32), scale)
 
 
 def alike(views: Sequence[Letterboxed]) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
