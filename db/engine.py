@@ -107,9 +107,11 @@ def _engine(url: sa.URL, *, writing: bool) -> sa.Engine:
 
 
 def _version(connection: sa.Connection) -> str | None:
-    from alembic.migration import MigrationContext
-
-    return MigrationContext.configure(connection).get_current_revision()
+    """What Alembic noted; to import it for that took a query a quarter longer."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    version: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return version
 
 
 def _migrate(connection: sa.Connection, database: str) -> None:
