@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
@@ -43,6 +44,9 @@ def start() -> None:
 
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
+    # What it brought along is there to stay. To look through all of it for garbage, again and
+    # again, takes a short training 4 % longer.
+    gc.freeze()
 
 
 def has_gpu() -> bool:
