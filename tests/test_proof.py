@@ -12,7 +12,7 @@ from tests.helpers import moodsort
 from tests.proof import Size, prove
 from trainer.bundle import inspect
 
-SMALL = Size(images=80, corrected=40, learnt=30, others=50, network="scene", epochs=2)
+SMALL = Size(images=80, corrected=40, learnt=30, others=50, network="seed", epochs=1)
 
 
 def test_corrections_make_a_model_better_and_what_it_filed_too(tmp_path: Path) -> None:
