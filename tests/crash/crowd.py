@@ -61,6 +61,7 @@ class Crowd:
         """Stops all in order; their exit codes."""
         for one in self.living:
             one.process.send_signal(signal.SIGCONT)
+            one.wait_until_ready()  # One that has just been started does not heed signals yet.
         return [one.stop() for one in self.living]
 
     def abandon(self) -> None:
