@@ -110,7 +110,8 @@ class Membership:
         try:
             if not self._services.bury(other):
                 return False
-        except LedgerUnavailable:  # It is amid a transaction; the server ends that in time.
+        except LedgerUnavailable:  # It is amid a transaction, which is ended in time.
+            self._services.end_paused()
             return False
         about = {"host": other.who.host, "pid": other.who.pid}
         log.warning("another service is gone, taking over what it had claimed", extra=about)

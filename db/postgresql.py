@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from db.errors import LedgerError
 
@@ -20,12 +21,25 @@ PATIENCE = {
 A server that has vanished from the network is noticed in half a minute, not in hours.
 """
 
+PAUSED = "15s"
+"""How long a session may be idle amid a transaction: a writer that is paused holds up no other."""
+
 WRITING = {
     "lock_timeout": "2s",  # Who waits for it is to say so, and can be stopped.
-    "idle_in_transaction_session_timeout": "15s",  # A writer that is paused holds up no other.
+    "idle_in_transaction_session_timeout": PAUSED,
 }
+APPLICATION = "moodsort"
+"""How sessions name themselves to the server."""
+
 READING = {"default_transaction_read_only": "on"}
 """Settings of a session."""
+
+_END_PAUSED = sa.text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE pid <> pg_backend_pid() AND datname = current_database() AND usename = current_user"
+    " AND application_name = :application AND xact_start IS NOT NULL AND wait_event_type = 'Client'"
+    " AND state_change < clock_timestamp() - CAST(:paused AS interval)"
+)
 
 MIGRATING = 0x6D6F6F64
 """The number of the advisory lock on which those who change the schema take turns."""
@@ -45,7 +59,7 @@ def engine(url: sa.URL, *, writing: bool) -> sa.Engine:
     """
     session = {"timezone": "UTC", **(WRITING if writing else READING)}
     options = " ".join(f"-c {name}={value}" for name, value in session.items())
-    about = {"application_name": "moodsort", "options": options, **PATIENCE}
+    about = {"application_name": APPLICATION, "options": options, **PATIENCE}
     # A connection that died while nobody used it, as when the server restarts, is none to speak of.
     try:
         return sa.create_engine(url.set(query=about | dict(url.query)), pool_pre_ping=True)
@@ -54,6 +68,15 @@ def engine(url: sa.URL, *, writing: bool) -> sa.Engine:
             f"PostgreSQL needs {error.name}, which is not installed: "
             "pip install 'moodsort[postgres]'."
         ) from None
+
+
+def end_paused(session: Session) -> None:
+    """End other sessions of moodsort that wait for their client amid a transaction, for PAUSED.
+
+    The server's own limit counts between queries alone, not between those of a pipeline, as the
+    driver sends several rows: what one had locked that was paused there stayed so.
+    """
+    session.execute(_END_PAUSED, {"application": APPLICATION, "paused": PAUSED})
 
 
 def take_turn(connection: sa.Connection) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from db import postgresql
 from db.schema import Service
 from db.terms import Process
 from db.text import printable
@@ -80,6 +81,12 @@ class Services:
                 Service.id == other.id, Service.beat_at == other.beat_at
             )
             return _hits(session.execute(change, execution_options=UNSYNCHRONIZED))
+
+    def end_paused(self) -> None:
+        """Let nothing be locked any more by a service that is paused amid a transaction."""
+        if self._engine.dialect.name == "postgresql":
+            with transaction(self._engine) as session:
+                postgresql.end_paused(session)
 
     def leave(self, id: int) -> None:
         """The service ends; what it has claimed and not finished is anybody's."""

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from daemon.doctor import Finding, repair
 from daemon.membership import Membership
 from daemon.pipeline import Folders, recover
 from daemon.status import examine
+from db import postgresql
 from db.engine import open_for_writing
 from db.errors import ClaimsLost
 from db.ledger import Decision, Ledger, Source
@@ -156,6 +157,29 @@ def test_who_gives_signs_of_life_is_not_buried_and_who_stops_is(place: Place) ->
         hangs.clear()
         wait_until(lambda: one.failure, "it notices")
         assert isinstance(one.failure, ClaimsLost)
+
+
+def test_one_that_is_paused_amid_a_pipeline_is_buried_all_the_same(
+    place: Place, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There the server's own limit does not count."""
+    psycopg = pytest.importorskip("psycopg")
+    monkeypatch.setattr(postgresql, "PAUSED", "1s")
+    dead = services.enlist(ELSEWHERE, place.inbox, LEASE)
+    url = str(place.database).replace("+psycopg", "")
+    about = {
+        "application_name": "moodsort",
+        "options": "-c idle_in_transaction_session_timeout=1s",
+    }
+    with (
+        suppress(psycopg.OperationalError),  # Its session was ended.
+        psycopg.connect(url, **about) as paused,
+        paused.pipeline(),
+    ):
+        paused.execute("SELECT FROM services WHERE id = %s FOR UPDATE", [dead]).fetchone()
+        with member(place) as one:
+            wait_until(lambda: not services.others(one.id, place.inbox), "it is buried")
+            assert one.failure is None
 
 
 def test_who_leaves_in_order_leaves_nothing_behind(place: Place) -> None:
