@@ -21,6 +21,9 @@ PATIENCE = {
 A server that has vanished from the network is noticed in half a minute, not in hours.
 """
 
+APPLICATION = "moodsort"
+"""How sessions name themselves to the server."""
+
 PAUSED = "15s"
 """How long a session may be idle amid a transaction: a writer that is paused holds up no other."""
 
@@ -28,9 +31,6 @@ WRITING = {
     "lock_timeout": "2s",  # Who waits for it is to say so, and can be stopped.
     "idle_in_transaction_session_timeout": PAUSED,
 }
-APPLICATION = "moodsort"
-"""How sessions name themselves to the server."""
-
 READING = {"default_transaction_read_only": "on"}
 """Settings of a session."""
 

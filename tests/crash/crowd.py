@@ -61,8 +61,8 @@ class Crowd:
         """Stops all in order; their exit codes."""
         for one in self.living:
             one.process.send_signal(signal.SIGCONT)
-            one.wait_until_ready()  # One that has just been started does not heed signals yet.
-        return [one.stop() for one in self.living]
+        # One that has just been started does not heed signals yet.
+        return [one.wait_until_ready().stop() for one in self.living]
 
     def abandon(self) -> None:
         """Kills all that are left."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -26,6 +27,7 @@ from db.services import Services
 from db.terms import Process
 from tests.daemon.test_postgresql import QUICK, drop
 from tests.helpers import PATIENCE, Place, Service, wait_until
+from tests.postgres import PostgresPlace
 
 ELSEWHERE = Process("elsewhere", 1, "another machine 1 1")
 LEASE = 0.6
@@ -160,20 +162,17 @@ def test_who_gives_signs_of_life_is_not_buried_and_who_stops_is(place: Place) ->
 
 
 def test_one_that_is_paused_amid_a_pipeline_is_buried_all_the_same(
-    place: Place, services: Services, monkeypatch: pytest.MonkeyPatch
+    place: PostgresPlace, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There the server's own limit does not count."""
-    psycopg = pytest.importorskip("psycopg")
     monkeypatch.setattr(postgresql, "PAUSED", "1s")
     dead = services.enlist(ELSEWHERE, place.inbox, LEASE)
-    url = str(place.database).replace("+psycopg", "")
-    about = {
-        "application_name": "moodsort",
-        "options": "-c idle_in_transaction_session_timeout=1s",
-    }
+    limit = "-c idle_in_transaction_session_timeout=1s"
     with (
         suppress(psycopg.OperationalError),  # Its session was ended.
-        psycopg.connect(url, **about) as paused,
+        psycopg.connect(
+            place.conninfo, application_name=postgresql.APPLICATION, options=limit
+        ) as paused,
         paused.pipeline(),
     ):
         paused.execute("SELECT FROM services WHERE id = %s FOR UPDATE", [dead]).fetchone()

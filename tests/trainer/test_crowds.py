@@ -111,7 +111,7 @@ def test_beside_a_large_face_that_is_certain_nobody_looks_for_small_ones(
     [sight] = find(watched, seen(people((800, 600), large, *small), VIEW))
     assert_found(in_the_original(sight), *[large, *small][:count])
     assert (sight.faces.scores[0] >= CERTAIN) == (count == 1)
-    assert (watched.looks == [(128, 1)]) == (count == 1)
+    assert watched.looks == [(128, 1), (64, 4), (64, 4), (64, 1), (64, 2)][:count]
 
 
 @pytest.mark.parametrize("size", [(1200, 900), (900, 1200)])
